@@ -1,0 +1,330 @@
+"""What is written to the ledger: one frozen record per kind of event, and the envelope around it.
+
+Events are small: ids, hashes, counts and one-line reasons. Logs, plans, bundles and names of people's
+machines are records (`ports.Records`), referred to by key. Transitions only. A kind's meaning never
+changes: a new shape gets a new `VERSION` and an upcast in `core.ledger`.
+Streams are "<kind>/<ulid>": source, candidate, run, application. Names are attributes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from msgspec import Struct
+
+from trueup.core.model import Principal, TestCount
+
+
+class Fact(Struct, frozen=True, tag_field="kind", kw_only=True, omit_defaults=True):
+    """The data of an event. The tag is the event's kind."""
+
+    VERSION: ClassVar[int] = 1
+
+
+class Event(Struct, frozen=True, kw_only=True):
+    """The envelope. `hash` = SHA-256 over (prev, canonical JSON of all other fields)."""
+
+    stream: str
+    seq: int  # from 1, without gaps, in its stream
+    time: datetime  # aware UTC; never goes back within a stream
+    by: Principal
+    cause: str  # "<stream>@<seq>" of the event this follows from, or "" for the first
+    version: int
+    fact: Fact
+    prev: str  # hash of the event before, "" for the first
+    hash: str
+
+
+class Draft(Struct, frozen=True, kw_only=True):
+    """What a writer appends; the ledger adds seq, time, prev and hash."""
+
+    fact: Fact
+    by: Principal
+    cause: str = ""
+
+
+# --- source/<id>: one watched branch of one repository; the only stream that decides what Git is told
+
+
+class SourceRegistered(Fact, tag="source.registered"):
+    url: str  # without credentials
+    branch: str
+    name: str  # last path component, the default application name
+    role: str  # "both" | "code" | "config"
+
+
+class SourceMoved(Fact, tag="source.moved"):
+    before: str  # "" for the first look
+    after: str
+    forced: bool = False  # `before` is not an ancestor of `after`
+    commits: int = 1
+    ours: bool = False  # every new commit is one of ours, proven
+
+
+class SourceGone(Fact, tag="source.gone"):
+    """The branch vanished. What runs stays."""
+
+    branch: str
+
+
+class SourceDown(Fact, tag="source.down"):
+    reason: str
+
+
+class SourceUp(Fact, tag="source.up"):
+    pass
+
+
+class SourcePaused(Fact, tag="source.paused"):
+    until: datetime | None
+    why: str
+
+
+class SourceResumed(Fact, tag="source.resumed"):
+    why: str = ""
+
+
+class SourceRollback(Fact, tag="source.rollback"):
+    """A person asked for an earlier Candidate; the next push resumes."""
+
+    candidate: str
+    why: str = ""
+
+
+class WriteIntended(Fact, tag="source.write_intended"):
+    """Before a commit of ours is pushed. `commit` is already computed: id is the idempotency key."""
+
+    purpose: str  # "write-back" | "undo" | "deploy" (write-back to a configuration repository)
+    candidate: str  # the one written about; for an undo, the one restored
+    condemned: str = ""  # for an undo: the bad one
+    parent: str = ""
+    commit: str = ""
+    files: tuple[str, ...] = ()
+
+
+class WritePushed(Fact, tag="source.write_pushed"):
+    purpose: str
+    candidate: str
+    commit: str
+
+
+class WriteRaced(Fact, tag="source.write_raced"):
+    purpose: str
+    candidate: str
+    commit: str
+
+
+class WriteRefused(Fact, tag="source.write_refused"):
+    """The remote said no (protection, hook, signature). The change waits on `waits_on`."""
+
+    purpose: str
+    candidate: str
+    commit: str
+    reason: str
+    waits_on: str = ""  # branch or pull request URL; "" when even that was refused
+
+
+class WriteDropped(Fact, tag="source.write_dropped"):
+    """An intended write is no longer wanted (newer digest stated, later commit on the same file)."""
+
+    purpose: str
+    candidate: str
+    reason: str
+
+
+class PinnedOut(Fact, tag="source.pinned_out"):
+    """This Candidate will not run again; nothing is pushed to the branch for it."""
+
+    candidate: str
+    reason: str
+
+
+class UndoHeld(Fact, tag="source.undo_held"):
+    candidate: str
+    reason: str  # "no last-good", "an undo is open", "too many applications are sick", "undo: none"
+
+
+# --- candidate/<id>: what may run
+
+
+class CandidateCreated(Fact, tag="candidate.created"):
+    source: str
+    commit: str
+    number: int  # order of arrival in its source, from 1
+    author: str
+    subject: str  # first line of the commit message
+    ref: str = ""
+    from_candidate: str = ""  # in a configuration repository: the code Candidate whose digest it states
+
+
+class CandidateChecked(Fact, tag="candidate.checked"):
+    errors: int
+    warnings: int
+    record: str = ""  # findings
+    first: str = ""  # first error, one line
+
+
+class CandidateRuns(Fact, tag="candidate.runs"):
+    """The pipeline runs it triggered. The required ones decide."""
+
+    required: tuple[str, ...]
+    advisory: tuple[str, ...] = ()
+
+
+class CandidateImage(Fact, tag="candidate.image"):
+    repository: str
+    tag: str
+    digest: str
+    key: str
+    place: str
+    run: str = ""  # "" when Trueup built it by convention
+    cached: bool = False
+
+
+class CandidateGreen(Fact, tag="candidate.green"):
+    pass
+
+
+class CandidateRed(Fact, tag="candidate.red"):
+    reason: str
+
+
+class CandidateSuperseded(Fact, tag="candidate.superseded"):
+    by: str
+
+
+# --- run/<id>: one pipeline run
+
+
+class RunCreated(Fact, tag="run.created"):
+    candidate: str
+    workflow: str  # "test"
+    place: str  # ".github/workflows/test.yml"
+    trigger: str  # "push", "manual"
+    attempt: int = 1
+
+
+class JobStarted(Fact, tag="run.job_started"):
+    job: str
+    executor: str
+
+
+class JobFinished(Fact, tag="run.job_finished"):
+    job: str
+    outcome: str  # model.Outcome value
+    seconds: float
+    reason: str = ""
+    outputs: str = ""  # record key
+    tests: TestCount | None = None
+
+
+class RunIntent(Fact, tag="run.intent"):
+    """A second writer in a pipeline (`kubectl apply`): recorded, not executed."""
+
+    command: str
+    files: tuple[str, ...] = ()
+
+
+class RunCancelRequested(Fact, tag="run.cancel_requested"):
+    reason: str
+
+
+class RunFinished(Fact, tag="run.finished"):
+    outcome: str
+    reason: str = ""
+    seconds: float = 0.0
+
+
+# --- application/<id>: one application in one environment
+
+
+class ApplicationRegistered(Fact, tag="application.registered"):
+    name: str
+    source: str
+    environment: str
+    target: str
+
+
+class SyncStarted(Fact, tag="application.sync_started"):
+    candidate: str
+    attempt: int
+    bundle: str  # record key of the Bundle to be applied
+    create: int = 0
+    update: int = 0
+    delete: int = 0
+    why: str = ""  # "push" | "undo" | "rollback" | "manual" | "retry" | "resume"
+
+
+class SyncApplied(Fact, tag="application.sync_applied"):
+    """Every change of the plan has been made; the objects turn healthy or not from here."""
+
+    candidate: str
+    attempt: int
+
+
+class SyncHealthy(Fact, tag="application.sync_healthy"):
+    candidate: str
+    attempt: int
+    seconds: float
+
+
+class SyncHeld(Fact, tag="application.sync_held"):
+    """Not the change's fault, or waiting for a person: nothing is undone."""
+
+    candidate: str
+    attempt: int
+    reason: str
+    record: str = ""
+
+
+class SyncCondemned(Fact, tag="application.condemned"):
+    candidate: str
+    attempt: int
+    reason: str
+    record: str = ""  # the failed container's last lines
+
+
+class SyncTerminated(Fact, tag="application.sync_terminated"):
+    candidate: str
+    attempt: int
+    why: str = ""
+
+
+class Approved(Fact, tag="application.approved"):
+    """Held changes a person allowed; covers exactly this set."""
+
+    candidate: str
+    changes: str  # hash over the set
+
+
+class Drifted(Fact, tag="application.drifted"):
+    """One per batch: what was changed by hand, and whether it was put back."""
+
+    objects: tuple[str, ...]
+    what: str
+    repaired: bool
+
+
+class HealthChanged(Fact, tag="application.health_changed"):
+    health: str
+    reason: str = ""
+
+
+# --- any stream
+
+
+class Erased(Fact, tag="record.erased"):
+    """Tombstone of a record."""
+
+    record: str
+    why: str
+
+
+class Checkpoint(Fact, tag="ledger.checkpoint"):
+    """Signed digest over all heads; on the stream "ledger/0"."""
+
+    heads: str  # SHA-256 over sorted "<stream> <seq> <hash>" lines
+    streams: int
+    signature: str  # Ed25519, hex
+    anchor: str = ""  # commit of ours whose trailer carries it

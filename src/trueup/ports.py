@@ -1,0 +1,282 @@
+"""The roles a product can fill. Protocols only: no code, no defaults, no IO."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from trueup.core.events import Draft, Event
+from trueup.core.model import (
+    BuiltImage,
+    Commit,
+    Judgement,
+    Live,
+    Object,
+    Oid,
+    Ref,
+    Tree,
+)
+
+Output: TypeAlias = Callable[[bytes], None]  # raw bytes as they come; the receiver masks and stores
+
+
+class Clock(Protocol):
+    def now(self) -> datetime: ...  # aware UTC; may jump
+
+    def monotonic_s(self) -> float: ...
+
+
+# --- store ---------------------------------------------------------------------------------------
+
+
+class Conflict(Exception):
+    """`expect` was not the stream's last seq: another writer was first. Read, decide again."""
+
+
+class LedgerFull(Exception):
+    """The disk refused the write; nothing was recorded, nothing may be done on its strength."""
+
+
+class Ledger(Protocol):
+    """Append-only streams of events. An acknowledged append survives kill -9 and power loss."""
+
+    async def append(self, stream: str, drafts: Sequence[Draft], *, expect: int) -> tuple[Event, ...]:
+        """Append all or nothing. `expect` is the last seq known (0: the stream is new).
+
+        Raises Conflict, LedgerFull."""
+        ...
+
+    async def read(self, stream: str, after: int = 0) -> tuple[Event, ...]: ...
+
+    async def heads(self, kind: str = "") -> Mapping[str, tuple[int, str]]:
+        """stream → (last seq, last hash); `kind` filters by the part before "/"."""
+        ...
+
+    def follow(self) -> AsyncIterator[Event]:
+        """Every event appended from now on by this process, in order of acknowledgement."""
+        ...
+
+
+class Records(Protocol):
+    """Free text, logs, bundles, plans: kept by retention, erasable, found by keyed hash."""
+
+    async def put(self, kind: str, data: bytes, *, stream: str = "") -> str:
+        """Return the record's key. Same kind and data give the same key."""
+        ...
+
+    async def get(self, key: str) -> bytes | None: ...  # None: erased or expired
+
+    async def erase(self, key: str) -> None: ...
+
+
+class Vault(Protocol):
+    """Secrets of a repository and environment, encrypted at rest."""
+
+    async def set(self, repository: str, environment: str, name: str, value: str) -> None: ...
+
+    async def names(self, repository: str, environment: str = "") -> tuple[str, ...]: ...
+
+    async def values(self, repository: str, environment: str = "") -> Mapping[str, str]:
+        """The environment's own over the repository's own."""
+        ...
+
+    async def remove(self, repository: str, environment: str, name: str) -> bool: ...
+
+
+# --- Git -----------------------------------------------------------------------------------------
+
+
+class SourceError(Exception):
+    """The remote could not be reached or read: the message says what to try. Never an undo."""
+
+
+class Pushed(Struct, frozen=True):
+    commit: Oid
+
+
+class Raced(Struct, frozen=True):
+    """The remote's head is no longer what was expected; fetch and decide again."""
+
+    head: Oid | None
+
+
+class Refused(Struct, frozen=True):
+    """Protection, a hook, a missing signature or right: pushing again will not help."""
+
+    reason: str
+
+
+class Source(Protocol):
+    """One Git repository: read by object id from a bare clone, written by commits made without a work tree."""
+
+    async def fetch(self) -> Mapping[str, Oid]:
+        """Bring the remote's branches here: branch → head. A vanished branch is absent. Raises SourceError."""
+        ...
+
+    async def commit(self, oid: Oid) -> Commit: ...
+
+    async def tree(self, commit: Oid) -> Tree: ...
+
+    async def blobs(self, oids: Sequence[Oid]) -> Mapping[Oid, bytes]: ...
+
+    async def is_ancestor(self, ancestor: Oid, descendant: Oid) -> bool: ...
+
+    async def between(self, before: Oid, after: Oid) -> tuple[Commit, ...]:
+        """`before..after`, oldest first (`before` "" means only `after`)."""
+        ...
+
+    async def make_commit(
+        self, parent: Oid, edits: Mapping[str, bytes | tuple[int, Oid] | None], message: str, *, when: datetime
+    ) -> Oid:
+        """A commit on `parent` by Trueup: path → new bytes, (mode, oid), or None to remove. Same arguments, same id
+        (unless signed). Not pushed."""
+        ...
+
+    async def push(self, branch: str, commit: Oid, *, expect: Oid | None) -> Pushed | Raced | Refused:
+        """Move the remote's branch from `expect` (None: it must not exist) to `commit`. Raises SourceError."""
+        ...
+
+    async def may_push(self, branch: str) -> Refused | None:
+        """Test push rights without changing anything."""
+        ...
+
+    async def checkout(self, commit: Oid, into: Path) -> tuple[str, ...]:
+        """Write the tree as files under `into`; symlinks that lead out are refused. Returns what was left out
+        (submodules, LFS pointers), one line each."""
+        ...
+
+
+class CommitState(Protocol):
+    """Tells a forge how a commit fares."""
+
+    async def report(self, commit: Oid, state: str, reason: str) -> None:
+        """`state`: "pending" | "success" | "failure". Raises SourceError."""
+        ...
+
+
+class Notify(Protocol):
+    async def send(self, title: str, body: Mapping[str, str]) -> None: ...
+
+
+# --- targets -------------------------------------------------------------------------------------
+
+
+class ObjectInvalid(Exception):
+    """The target refuses this object whatever happens elsewhere: the change's own fault."""
+
+
+class TargetDown(Exception):
+    """The target could not be reached or has no room: the world's fault; nothing is undone."""
+
+
+class Moved(Struct, frozen=True):
+    """Something of an application changed on the target. `drift` is "" for ordinary progress."""
+
+    seq: int
+    application: str
+    ref: Ref
+    drift: str = ""  # "container web-1 removed by hand"
+    repaired: bool = False
+
+
+class Target(Protocol):
+    """Holds objects with generation and status, and makes them real."""
+
+    async def read(self, application: str) -> Live: ...
+
+    async def apply(self, application: str, candidate: str, objects: Sequence[Object]) -> None:
+        """Create or update; idempotent by hash. Raises ObjectInvalid, TargetDown."""
+        ...
+
+    async def delete(self, application: str, refs: Sequence[Ref]) -> None: ...
+
+    async def judge(self, application: str) -> tuple[Judgement, ...]:
+        """Health of every object applied, from observations at or after its last apply. Raises TargetDown."""
+        ...
+
+    def watch(self, after: int = 0) -> AsyncIterator[Moved]: ...
+
+
+# --- images and pipelines ------------------------------------------------------------------------
+
+
+class BuildFailed(Exception):
+    """The Dockerfile's fault; the message names its line."""
+
+
+class BuilderDown(Exception):
+    """Registry, network, disk or tool: the world's fault; the message says what to try."""
+
+
+class BuildRequest(Struct, frozen=True, kw_only=True):
+    context: Path  # a folder on the host, already inside the workspace
+    dockerfile: str  # path relative to the workspace root
+    workspace: Path
+    tags: tuple[str, ...]  # full references with tag
+    target: str = ""
+    args: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()  # id, value
+    labels: tuple[tuple[str, str], ...] = ()
+    platform: str = ""
+    run: str = ""
+    commit: Oid = ""
+
+
+class Builder(Protocol):
+    """Builds, tags and pushes. Same key, no build."""
+
+    async def build(self, request: BuildRequest, output: Output) -> tuple[BuiltImage, bool]:
+        """Build, tag by commit and by `tags`, push to the embedded registry, return (image, from cache).
+
+        Raises BuildFailed, BuilderDown."""
+        ...
+
+    async def push(self, reference: str, output: Output) -> str:
+        """Push a built image to the registry it names (or keep it in the embedded mirror when there are no
+        credentials for that one); its digest. Raises BuilderDown."""
+        ...
+
+    async def tag(self, image: str, reference: str) -> None: ...
+
+
+class Sandbox(Protocol):
+    """Where one job's steps run: a container, or a process under another uid."""
+
+    workspace: Path  # on the host
+    inside: str  # the same folder as the steps see it
+
+    async def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, output: Output, timeout_s: float
+    ) -> int:
+        """Exit code; 124 when the time was up. Cancelling kills everything the step started."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class SandboxRequest(Struct, frozen=True, kw_only=True):
+    run: str
+    job: str
+    workspace: Path
+    image: str  # "" for the runner image
+    env: tuple[tuple[str, str], ...] = ()
+    broker: Path | None = None  # the build broker's socket, to be visible inside
+    cpus: float = 2.0
+    memory_bytes: int = 4 << 30
+    processes: int = 2048
+
+
+class Executor(Protocol):
+    async def open(self, request: SandboxRequest) -> Sandbox: ...
+
+    async def sweep(self, keep_runs: Sequence[str]) -> None:
+        """End what earlier runs left behind (after a kill)."""
+        ...
+
+
+Wake: TypeAlias = Callable[[str], None]
+Ask: TypeAlias = Callable[[str], Awaitable[bool]]
