@@ -47,14 +47,14 @@ class Draft(Struct, frozen=True, kw_only=True):
 # --- source/<id>: one watched branch of one repository; the only stream that decides what Git is told
 
 
-class SourceRegistered(Fact, tag="source.registered"):
+class SourceRegistered(Fact, frozen=True, tag="source.registered"):
     url: str  # without credentials
     branch: str
     name: str  # last path component, the default application name
     role: str  # "both" | "code" | "config"
 
 
-class SourceMoved(Fact, tag="source.moved"):
+class SourceMoved(Fact, frozen=True, tag="source.moved"):
     before: str  # "" for the first look
     after: str
     forced: bool = False  # `before` is not an ancestor of `after`
@@ -62,37 +62,37 @@ class SourceMoved(Fact, tag="source.moved"):
     ours: bool = False  # every new commit is one of ours, proven
 
 
-class SourceGone(Fact, tag="source.gone"):
+class SourceGone(Fact, frozen=True, tag="source.gone"):
     """The branch vanished. What runs stays."""
 
     branch: str
 
 
-class SourceDown(Fact, tag="source.down"):
+class SourceDown(Fact, frozen=True, tag="source.down"):
     reason: str
 
 
-class SourceUp(Fact, tag="source.up"):
+class SourceUp(Fact, frozen=True, tag="source.up"):
     pass
 
 
-class SourcePaused(Fact, tag="source.paused"):
+class SourcePaused(Fact, frozen=True, tag="source.paused"):
     until: datetime | None
     why: str
 
 
-class SourceResumed(Fact, tag="source.resumed"):
+class SourceResumed(Fact, frozen=True, tag="source.resumed"):
     why: str = ""
 
 
-class SourceRollback(Fact, tag="source.rollback"):
+class SourceRollback(Fact, frozen=True, tag="source.rollback"):
     """A person asked for an earlier Candidate; the next push resumes."""
 
     candidate: str
     why: str = ""
 
 
-class WriteIntended(Fact, tag="source.write_intended"):
+class WriteIntended(Fact, frozen=True, tag="source.write_intended"):
     """Before a commit of ours is pushed. `commit` is already computed: id is the idempotency key."""
 
     purpose: str  # "write-back" | "undo" | "deploy" (write-back to a configuration repository)
@@ -103,19 +103,19 @@ class WriteIntended(Fact, tag="source.write_intended"):
     files: tuple[str, ...] = ()
 
 
-class WritePushed(Fact, tag="source.write_pushed"):
+class WritePushed(Fact, frozen=True, tag="source.write_pushed"):
     purpose: str
     candidate: str
     commit: str
 
 
-class WriteRaced(Fact, tag="source.write_raced"):
+class WriteRaced(Fact, frozen=True, tag="source.write_raced"):
     purpose: str
     candidate: str
     commit: str
 
 
-class WriteRefused(Fact, tag="source.write_refused"):
+class WriteRefused(Fact, frozen=True, tag="source.write_refused"):
     """The remote said no (protection, hook, signature). The change waits on `waits_on`."""
 
     purpose: str
@@ -125,7 +125,7 @@ class WriteRefused(Fact, tag="source.write_refused"):
     waits_on: str = ""  # branch or pull request URL; "" when even that was refused
 
 
-class WriteDropped(Fact, tag="source.write_dropped"):
+class WriteDropped(Fact, frozen=True, tag="source.write_dropped"):
     """An intended write is no longer wanted (newer digest stated, later commit on the same file)."""
 
     purpose: str
@@ -133,14 +133,14 @@ class WriteDropped(Fact, tag="source.write_dropped"):
     reason: str
 
 
-class PinnedOut(Fact, tag="source.pinned_out"):
+class PinnedOut(Fact, frozen=True, tag="source.pinned_out"):
     """This Candidate will not run again; nothing is pushed to the branch for it."""
 
     candidate: str
     reason: str
 
 
-class UndoHeld(Fact, tag="source.undo_held"):
+class UndoHeld(Fact, frozen=True, tag="source.undo_held"):
     candidate: str
     reason: str  # "no last-good", "an undo is open", "too many applications are sick", "undo: none"
 
@@ -148,7 +148,7 @@ class UndoHeld(Fact, tag="source.undo_held"):
 # --- candidate/<id>: what may run
 
 
-class CandidateCreated(Fact, tag="candidate.created"):
+class CandidateCreated(Fact, frozen=True, tag="candidate.created"):
     source: str
     commit: str
     number: int  # order of arrival in its source, from 1
@@ -158,21 +158,21 @@ class CandidateCreated(Fact, tag="candidate.created"):
     from_candidate: str = ""  # in a configuration repository: the code Candidate whose digest it states
 
 
-class CandidateChecked(Fact, tag="candidate.checked"):
+class CandidateChecked(Fact, frozen=True, tag="candidate.checked"):
     errors: int
     warnings: int
     record: str = ""  # findings
     first: str = ""  # first error, one line
 
 
-class CandidateRuns(Fact, tag="candidate.runs"):
+class CandidateRuns(Fact, frozen=True, tag="candidate.runs"):
     """The pipeline runs it triggered. The required ones decide."""
 
     required: tuple[str, ...]
     advisory: tuple[str, ...] = ()
 
 
-class CandidateImage(Fact, tag="candidate.image"):
+class CandidateImage(Fact, frozen=True, tag="candidate.image"):
     repository: str
     tag: str
     digest: str
@@ -182,22 +182,22 @@ class CandidateImage(Fact, tag="candidate.image"):
     cached: bool = False
 
 
-class CandidateGreen(Fact, tag="candidate.green"):
+class CandidateGreen(Fact, frozen=True, tag="candidate.green"):
     pass
 
 
-class CandidateRed(Fact, tag="candidate.red"):
+class CandidateRed(Fact, frozen=True, tag="candidate.red"):
     reason: str
 
 
-class CandidateSuperseded(Fact, tag="candidate.superseded"):
+class CandidateSuperseded(Fact, frozen=True, tag="candidate.superseded"):
     by: str
 
 
 # --- run/<id>: one pipeline run
 
 
-class RunCreated(Fact, tag="run.created"):
+class RunCreated(Fact, frozen=True, tag="run.created"):
     candidate: str
     workflow: str  # "test"
     place: str  # ".github/workflows/test.yml"
@@ -205,12 +205,12 @@ class RunCreated(Fact, tag="run.created"):
     attempt: int = 1
 
 
-class JobStarted(Fact, tag="run.job_started"):
+class JobStarted(Fact, frozen=True, tag="run.job_started"):
     job: str
     executor: str
 
 
-class JobFinished(Fact, tag="run.job_finished"):
+class JobFinished(Fact, frozen=True, tag="run.job_finished"):
     job: str
     outcome: str  # model.Outcome value
     seconds: float
@@ -219,18 +219,18 @@ class JobFinished(Fact, tag="run.job_finished"):
     tests: TestCount | None = None
 
 
-class RunIntent(Fact, tag="run.intent"):
+class RunIntent(Fact, frozen=True, tag="run.intent"):
     """A second writer in a pipeline (`kubectl apply`): recorded, not executed."""
 
     command: str
     files: tuple[str, ...] = ()
 
 
-class RunCancelRequested(Fact, tag="run.cancel_requested"):
+class RunCancelRequested(Fact, frozen=True, tag="run.cancel_requested"):
     reason: str
 
 
-class RunFinished(Fact, tag="run.finished"):
+class RunFinished(Fact, frozen=True, tag="run.finished"):
     outcome: str
     reason: str = ""
     seconds: float = 0.0
@@ -239,14 +239,14 @@ class RunFinished(Fact, tag="run.finished"):
 # --- application/<id>: one application in one environment
 
 
-class ApplicationRegistered(Fact, tag="application.registered"):
+class ApplicationRegistered(Fact, frozen=True, tag="application.registered"):
     name: str
     source: str
     environment: str
     target: str
 
 
-class SyncStarted(Fact, tag="application.sync_started"):
+class SyncStarted(Fact, frozen=True, tag="application.sync_started"):
     candidate: str
     attempt: int
     bundle: str  # record key of the Bundle to be applied
@@ -256,20 +256,20 @@ class SyncStarted(Fact, tag="application.sync_started"):
     why: str = ""  # "push" | "undo" | "rollback" | "manual" | "retry" | "resume"
 
 
-class SyncApplied(Fact, tag="application.sync_applied"):
+class SyncApplied(Fact, frozen=True, tag="application.sync_applied"):
     """Every change of the plan has been made; the objects turn healthy or not from here."""
 
     candidate: str
     attempt: int
 
 
-class SyncHealthy(Fact, tag="application.sync_healthy"):
+class SyncHealthy(Fact, frozen=True, tag="application.sync_healthy"):
     candidate: str
     attempt: int
     seconds: float
 
 
-class SyncHeld(Fact, tag="application.sync_held"):
+class SyncHeld(Fact, frozen=True, tag="application.sync_held"):
     """Not the change's fault, or waiting for a person: nothing is undone."""
 
     candidate: str
@@ -278,27 +278,27 @@ class SyncHeld(Fact, tag="application.sync_held"):
     record: str = ""
 
 
-class SyncCondemned(Fact, tag="application.condemned"):
+class SyncCondemned(Fact, frozen=True, tag="application.condemned"):
     candidate: str
     attempt: int
     reason: str
     record: str = ""  # the failed container's last lines
 
 
-class SyncTerminated(Fact, tag="application.sync_terminated"):
+class SyncTerminated(Fact, frozen=True, tag="application.sync_terminated"):
     candidate: str
     attempt: int
     why: str = ""
 
 
-class Approved(Fact, tag="application.approved"):
+class Approved(Fact, frozen=True, tag="application.approved"):
     """Held changes a person allowed; covers exactly this set."""
 
     candidate: str
     changes: str  # hash over the set
 
 
-class Drifted(Fact, tag="application.drifted"):
+class Drifted(Fact, frozen=True, tag="application.drifted"):
     """One per batch: what was changed by hand, and whether it was put back."""
 
     objects: tuple[str, ...]
@@ -306,7 +306,7 @@ class Drifted(Fact, tag="application.drifted"):
     repaired: bool
 
 
-class HealthChanged(Fact, tag="application.health_changed"):
+class HealthChanged(Fact, frozen=True, tag="application.health_changed"):
     health: str
     reason: str = ""
 
@@ -314,14 +314,14 @@ class HealthChanged(Fact, tag="application.health_changed"):
 # --- any stream
 
 
-class Erased(Fact, tag="record.erased"):
+class Erased(Fact, frozen=True, tag="record.erased"):
     """Tombstone of a record."""
 
     record: str
     why: str
 
 
-class Checkpoint(Fact, tag="ledger.checkpoint"):
+class Checkpoint(Fact, frozen=True, tag="ledger.checkpoint"):
     """Signed digest over all heads; on the stream "ledger/0"."""
 
     heads: str  # SHA-256 over sorted "<stream> <seq> <hash>" lines
