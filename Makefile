@@ -1,0 +1,55 @@
+# `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
+.POSIX:
+.PHONY: help setup dev packages lint types test integration check demo bench wheel lock pictures clean
+
+VENV = .venv
+BIN = $(VENV)/bin
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+setup: ## .venv/bin/trueup from the hashed lock (quick when nothing changed)
+	@VENV=$(VENV) scripts/setup run
+
+dev: ## the same, with what checks it
+	@VENV=$(VENV) scripts/setup dev
+
+packages: ## the Debian packages Trueup works with (root or sudo)
+	@scripts/packages
+
+lint: dev ## ruff and the import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: dev ## mypy, strict
+	$(BIN)/mypy
+
+test: dev ## unit, contract and property tests: no network, no container
+	$(BIN)/pytest -q -m "not integration"
+
+integration: dev packages ## real Podman, HAProxy, registry and Git servers
+	$(BIN)/pytest -q -m integration
+
+check: dev packages lint types ## everything
+	$(BIN)/pytest -q
+
+demo: setup ## the whole loop on this machine, under load (root or sudo)
+	@scripts/packages
+	$(BIN)/trueup demo
+
+bench: dev packages ## ratios measured in one run, see docs/performance.md
+	@for file in bench/*.py; do grep -q '^def main' $$file || continue; \
+	  echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+wheel: dev ## dist/*.whl, proven in a fresh environment
+	@scripts/wheel
+
+lock: dev ## renew requirements*.lock
+	@scripts/lock
+
+pictures: setup ## docs/images from the real program's output
+	@scripts/pictures
+
+clean: ## what can be made again
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
