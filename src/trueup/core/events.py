@@ -60,6 +60,8 @@ class SourceMoved(Fact, frozen=True, tag="source.moved"):
     forced: bool = False  # `before` is not an ancestor of `after`
     commits: int = 1
     ours: bool = False  # every new commit is one of ours, proven
+    candidate: str = ""  # the Candidate this push makes; "" for none
+    number: int = 0  # its order of arrival in this source, from 1
 
 
 class SourceGone(Fact, frozen=True, tag="source.gone"):
@@ -74,6 +76,12 @@ class SourceDown(Fact, frozen=True, tag="source.down"):
 
 class SourceUp(Fact, frozen=True, tag="source.up"):
     pass
+
+
+class SourceRights(Fact, frozen=True, tag="source.rights"):
+    """Whether we may push, as far as can be told without pushing. `reason` "" means yes."""
+
+    reason: str
 
 
 class SourcePaused(Fact, frozen=True, tag="source.paused"):
@@ -95,7 +103,7 @@ class SourceRollback(Fact, frozen=True, tag="source.rollback"):
 class WriteIntended(Fact, frozen=True, tag="source.write_intended"):
     """Before a commit of ours is pushed. `commit` is already computed: id is the idempotency key."""
 
-    purpose: str  # "write-back" | "undo" | "deploy" (write-back to a configuration repository)
+    purpose: str  # "write-back" | "undo" | "rollback" | "deploy" (write-back to a configuration repository)
     candidate: str  # the one written about; for an undo, the one restored
     condemned: str = ""  # for an undo: the bad one
     parent: str = ""
@@ -219,6 +227,18 @@ class JobFinished(Fact, frozen=True, tag="run.job_finished"):
     tests: TestCount | None = None
 
 
+class RunImage(Fact, frozen=True, tag="run.image"):
+    """A job built (or found built) this image."""
+
+    job: str
+    repository: str
+    tag: str
+    digest: str
+    key: str
+    place: str
+    cached: bool = False
+
+
 class RunIntent(Fact, frozen=True, tag="run.intent"):
     """A second writer in a pipeline (`kubectl apply`): recorded, not executed."""
 
@@ -309,6 +329,13 @@ class Drifted(Fact, frozen=True, tag="application.drifted"):
 class HealthChanged(Fact, frozen=True, tag="application.health_changed"):
     health: str
     reason: str = ""
+
+
+class Notified(Fact, frozen=True, tag="application.notified"):
+    """A failure or a recovery was told outside, once."""
+
+    what: str  # "failure" | "recovery"
+    candidate: str
 
 
 # --- any stream

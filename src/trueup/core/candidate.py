@@ -1,0 +1,368 @@
+"""What may run: the folded state of sources, Candidates and applications, and the one Candidate that is wanted.
+
+Pure. The table this implements is docs/git-states.md; its rows are tests.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trueup.core import events as ev
+from trueup.core.model import BuiltImage, Place
+
+
+class Verdict(enum.Enum):
+    PENDING = "pending"
+    GREEN = "green"
+    RED = "red"
+
+
+class Phase(enum.Enum):
+    STARTED = "started"  # changes are being made
+    APPLIED = "applied"  # made; turning healthy or not
+    HEALTHY = "healthy"
+    HELD = "held"  # not the change's fault: waits, nothing is undone
+    CONDEMNED = "condemned"
+    TERMINATED = "terminated"
+
+
+class Undo(enum.Enum):
+    """What happens to a condemned Candidate, per environment."""
+
+    REVERT = "revert"  # the last good one runs again and a commit says so
+    PIN = "pin"  # the last good one runs again; nothing is written to Git
+    NONE = "none"  # the rollout stays stopped, a person decides
+
+
+class WriteState(enum.Enum):
+    OPEN = "open"
+    PUSHED = "pushed"
+    RACED = "raced"
+    REFUSED = "refused"
+    DROPPED = "dropped"
+
+
+class Seen(Struct, frozen=True):
+    """A Candidate as its source knows it."""
+
+    id: str
+    commit: str
+    number: int
+    seq: int  # of the source.moved event
+
+
+class Write(Struct, frozen=True):
+    """A commit of ours, from intention to what became of it."""
+
+    purpose: str
+    candidate: str
+    commit: str
+    parent: str = ""
+    condemned: str = ""
+    files: tuple[str, ...] = ()
+    state: WriteState = WriteState.OPEN
+    reason: str = ""
+    waits_on: str = ""
+    seq: int = 0
+
+
+class Pause(Struct, frozen=True):
+    until: datetime | None
+    why: str
+    by: str
+
+
+class RollbackWish(Struct, frozen=True):
+    candidate: str
+    after: int  # the newest Candidate number when it was asked for; a later green one resumes
+    by: str
+    why: str
+    seq: int
+
+
+class SourceState(Struct, frozen=True):
+    id: str
+    seq: int = 0
+    url: str = ""
+    branch: str = ""
+    name: str = ""
+    role: str = "both"
+    head: str = ""  # "" before the first look
+    gone: bool = False
+    down: str = ""
+    rights: str = ""  # why we may not push, "" when we may
+    candidates: Mapping[str, Seen] = {}  # in order of arrival
+    writes: Mapping[str, Write] = {}  # by our commit id, oldest first
+    pinned: Mapping[str, str] = {}
+    undo_held: Mapping[str, str] = {}
+    pause: Pause | None = None
+    rollback: RollbackWish | None = None
+
+    @property
+    def newest(self) -> Seen | None:
+        return next(reversed(list(self.candidates.values())), None)
+
+    @property
+    def open_write(self) -> Write | None:
+        return next((w for w in reversed(list(self.writes.values())) if w.state is WriteState.OPEN), None)
+
+    def write_for(self, purpose: str, candidate: str) -> Write | None:
+        """The newest write of that purpose about that Candidate (for an undo: the condemned one)."""
+        for w in reversed(list(self.writes.values())):
+            if w.purpose == purpose and candidate == (w.condemned if purpose == "undo" else w.candidate):
+                return w
+        return None
+
+
+class CandidateState(Struct, frozen=True):
+    id: str
+    seq: int = 0
+    source: str = ""
+    commit: str = ""
+    number: int = 0
+    author: str = ""
+    subject: str = ""
+    from_candidate: str = ""
+    created: datetime | None = None
+    checked: bool = False
+    errors: int = 0
+    warnings: int = 0
+    findings: str = ""
+    first_error: str = ""
+    planned: bool = False
+    required: tuple[str, ...] = ()
+    advisory: tuple[str, ...] = ()
+    images: Mapping[str, BuiltImage] = {}  # by repository
+    verdict: Verdict = Verdict.PENDING
+    reason: str = ""
+    superseded_by: str = ""
+
+
+class Attempt(Struct, frozen=True):
+    candidate: str
+    number: int
+    phase: Phase
+    why: str = ""
+    reason: str = ""
+    record: str = ""
+    bundle: str = ""
+    started: datetime | None = None
+    seq: int = 0
+
+
+class ApplicationState(Struct, frozen=True):
+    id: str
+    seq: int = 0
+    name: str = ""
+    source: str = ""
+    environment: str = ""
+    target: str = ""
+    current: Attempt | None = None
+    attempts: int = 0
+    good: tuple[str, ...] = ()  # Candidates that turned healthy, oldest first, the last is what ran last
+    bundles: Mapping[str, str] = {}  # Candidate → record of the Bundle it was applied as
+    condemned: Mapping[str, str] = {}  # Candidate → reason
+    health: str = ""
+    health_reason: str = ""
+    approved: frozenset[str] = frozenset()
+    told: str = ""  # the last notification: "failure" | "recovery" | ""
+
+    @property
+    def last_good(self) -> str:
+        return self.good[-1] if self.good else ""
+
+
+def child_id(kind: str, *parts: str | int) -> str:
+    """The id of a stream that follows from others, the same after a crash: no double Candidate, run or build."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()
+    return f"{kind}/{digest[:26]}"
+
+
+# --- folds ---------------------------------------------------------------------------------------
+
+
+def fold_source(state: SourceState, events: Iterable[ev.Event]) -> SourceState:
+    """Pure; `events` are those after `state.seq`, in order."""
+    changed: dict[str, object] = {}
+    candidates, writes = dict(state.candidates), dict(state.writes)
+    pinned, undo_held = dict(state.pinned), dict(state.undo_held)
+    for event in events:
+        changed["seq"] = event.seq
+        match event.fact:
+            case ev.SourceRegistered(url=url, branch=branch, name=name, role=role):
+                changed |= {"url": url, "branch": branch, "name": name, "role": role}
+            case ev.SourceMoved(after=after, candidate=candidate, number=number):
+                changed |= {"head": after, "gone": False}
+                if candidate:
+                    candidates[candidate] = Seen(candidate, after, number, event.seq)
+            case ev.SourceGone():
+                changed |= {"gone": True, "head": ""}
+            case ev.SourceDown(reason=reason):
+                changed["down"] = reason
+            case ev.SourceUp():
+                changed["down"] = ""
+            case ev.SourceRights(reason=reason):
+                changed["rights"] = reason
+            case ev.SourcePaused(until=until, why=why):
+                changed["pause"] = Pause(until, why, event.by.name)
+            case ev.SourceResumed():
+                changed["pause"] = None
+            case ev.SourceRollback(candidate=candidate, why=why):
+                newest = max((s.number for s in candidates.values()), default=0)
+                changed["rollback"] = RollbackWish(candidate, newest, event.by.name, why, event.seq)
+            case ev.WriteIntended() as f:
+                writes.pop(f.commit, None)  # made again: it is the newest now
+                writes[f.commit] = Write(
+                    f.purpose, f.candidate, f.commit, f.parent, f.condemned, f.files, seq=event.seq
+                )
+            case ev.WritePushed(commit=commit) if commit in writes:
+                writes[commit] = replace(writes[commit], state=WriteState.PUSHED)
+            case ev.WriteRaced(commit=commit) if commit in writes:
+                writes[commit] = replace(writes[commit], state=WriteState.RACED)
+            case ev.WriteRefused(commit=commit, reason=reason, waits_on=waits_on) if commit in writes:
+                writes[commit] = replace(writes[commit], state=WriteState.REFUSED, reason=reason, waits_on=waits_on)
+            case ev.WriteDropped(purpose=purpose, candidate=candidate, reason=reason):
+                key = next((k for k, w in writes.items() if w.state is WriteState.OPEN), f"dropped:{event.seq}")
+                known = writes.get(key) or Write(purpose, candidate, "", condemned=candidate, seq=event.seq)
+                writes[key] = replace(known, state=WriteState.DROPPED, reason=reason)
+            case ev.PinnedOut(candidate=candidate, reason=reason):
+                pinned[candidate] = reason
+            case ev.UndoHeld(candidate=candidate, reason=reason):
+                undo_held[candidate] = reason
+            case _:
+                pass
+    return replace(state, candidates=candidates, writes=writes, pinned=pinned, undo_held=undo_held, **changed)
+
+
+def fold_candidate(state: CandidateState, events: Iterable[ev.Event]) -> CandidateState:
+    for event in events:
+        state = replace(_candidate(state, event), seq=event.seq)
+    return state
+
+
+def _candidate(state: CandidateState, event: ev.Event) -> CandidateState:
+    match event.fact:
+        case ev.CandidateCreated() as f:
+            return replace(
+                state,
+                source=f.source,
+                commit=f.commit,
+                number=f.number,
+                author=f.author,
+                subject=f.subject,
+                from_candidate=f.from_candidate,
+                created=event.time,
+            )
+        case ev.CandidateChecked() as f:
+            return replace(
+                state,
+                checked=True,
+                errors=f.errors,
+                warnings=f.warnings,
+                findings=f.record,
+                first_error=f.first,
+            )
+        case ev.CandidateRuns(required=required, advisory=advisory):
+            return replace(state, planned=True, required=required, advisory=advisory)
+        case ev.CandidateImage() as f:
+            built = BuiltImage(f.repository, f.tag, f.digest, f.key, Place(f.place))
+            return replace(state, images={**state.images, f.repository: built})
+        case ev.CandidateGreen():
+            return replace(state, verdict=Verdict.GREEN, reason="")
+        case ev.CandidateRed(reason=reason):
+            return replace(state, verdict=Verdict.RED, reason=reason)
+        case ev.CandidateSuperseded(by=by):
+            return replace(state, superseded_by=by)
+        case _:
+            return state
+
+
+def fold_application(state: ApplicationState, events: Iterable[ev.Event]) -> ApplicationState:
+    for event in events:
+        state = replace(_application(state, event), seq=event.seq)
+    return state
+
+
+def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
+    match event.fact:
+        case ev.ApplicationRegistered() as f:
+            return replace(state, name=f.name, source=f.source, environment=f.environment, target=f.target)
+        case ev.SyncStarted() as f:
+            attempt = Attempt(
+                f.candidate,
+                f.attempt,
+                Phase.STARTED,
+                f.why,
+                bundle=f.bundle,
+                started=event.time,
+                seq=event.seq,
+            )
+            return replace(state, current=attempt, attempts=f.attempt, bundles={**state.bundles, f.candidate: f.bundle})
+        case ev.SyncApplied():
+            return _phase(state, Phase.APPLIED)
+        case ev.SyncHealthy(candidate=candidate):
+            good = (*(c for c in state.good if c != candidate), candidate)
+            return replace(_phase(state, Phase.HEALTHY), good=good, health="healthy", health_reason="")
+        case ev.SyncHeld(reason=reason, record=record):
+            return _phase(state, Phase.HELD, reason, record)
+        case ev.SyncCondemned(candidate=candidate, reason=reason, record=record):
+            return replace(
+                _phase(state, Phase.CONDEMNED, reason, record),
+                condemned={**state.condemned, candidate: reason},
+            )
+        case ev.SyncTerminated(why=why):
+            return _phase(state, Phase.TERMINATED, why)
+        case ev.HealthChanged(health=health, reason=reason):
+            return replace(state, health=health, health_reason=reason)
+        case ev.Approved(changes=changes):
+            return replace(state, approved=state.approved | {changes})
+        case ev.Notified(what=what):
+            return replace(state, told=what)
+        case _:
+            return state
+
+
+def _phase(state: ApplicationState, phase: Phase, reason: str = "", record: str = "") -> ApplicationState:
+    if state.current is None:
+        return state
+    return replace(state, current=replace(state.current, phase=phase, reason=reason, record=record))
+
+
+# --- what is wanted ------------------------------------------------------------------------------
+
+
+def newest_green(source: SourceState, candidates: Mapping[str, CandidateState]) -> CandidateState | None:
+    """The youngest Candidate that ever turned green: an older one never takes its place again."""
+    green = (candidates[c] for c in source.candidates if c in candidates)
+    return max((c for c in green if c.verdict is Verdict.GREEN), key=lambda c: c.number, default=None)
+
+
+def wanted(
+    source: SourceState,
+    candidates: Mapping[str, CandidateState],
+    application: ApplicationState,
+    undo: Undo = Undo.REVERT,
+) -> tuple[str, str]:
+    """Which Candidate the application should run, and why ("" and "" when there is none).
+
+    The newest green one; when that one is condemned or pinned out, the last good one; a rollback asked
+    for by a person until a later Candidate is green. With `undo` NONE a condemned one stays as it is.
+    """
+    newest = newest_green(source, candidates)
+    if newest is None:
+        return "", ""
+    wish = source.rollback
+    if wish and newest.number <= wish.after:
+        if wish.candidate not in application.condemned:
+            return wish.candidate, "rollback"
+        return application.last_good, "undo"
+    condemned = newest.id in application.condemned and undo is not Undo.NONE
+    if condemned or newest.id in source.pinned:
+        return application.last_good, "undo"
+    return newest.id, "push"
