@@ -212,6 +212,14 @@ class BuilderDown(Exception):
     """Registry, network, disk or tool: the world's fault; the message says what to try."""
 
 
+class Login(Struct, frozen=True):
+    """A registry account that holds for one run (`docker login` in a pipeline)."""
+
+    registry: str  # "ghcr.io"; "docker.io" for the default one
+    user: str
+    password: str
+
+
 class BuildRequest(Struct, frozen=True, kw_only=True):
     context: Path  # a folder on the host, already inside the workspace
     dockerfile: str  # path relative to the workspace root
@@ -224,6 +232,8 @@ class BuildRequest(Struct, frozen=True, kw_only=True):
     platform: str = ""
     run: str = ""
     commit: Oid = ""
+    time_s: int = 0  # the commit's time as seconds since 1970, stamped on files and image; 0: not known
+    logins: tuple[Login, ...] = ()
 
 
 class Builder(Protocol):
@@ -235,7 +245,7 @@ class Builder(Protocol):
         Raises BuildFailed, BuilderDown."""
         ...
 
-    async def push(self, reference: str, output: Output) -> str:
+    async def push(self, reference: str, output: Output, logins: Sequence[Login] = ()) -> str:
         """Push a built image to the registry it names (or keep it in the embedded mirror when there are no
         credentials for that one); its digest. Raises BuilderDown."""
         ...
