@@ -60,6 +60,13 @@ class Ledger(Protocol):
         """Every event appended from now on by this process, in order of acknowledgement."""
         ...
 
+    async def checkpoint(self, anchor: str = "") -> Event:
+        """Sign all heads in an event of "ledger/0"; the one before when nothing was appended since.
+
+        `core.proof.trailer_value` of it goes into the trailer of the next commit of ours; `anchor` is the last commit
+        that carries one. Raises LedgerFull."""
+        ...
+
 
 class Records(Protocol):
     """Free text, logs, bundles, plans: kept by retention, erasable, found by keyed hash."""

@@ -354,4 +354,4 @@ class Checkpoint(Fact, frozen=True, tag="ledger.checkpoint"):
     heads: str  # SHA-256 over sorted "<stream> <seq> <hash>" lines
     streams: int
     signature: str  # Ed25519, hex
-    anchor: str = ""  # commit of ours whose trailer carries it
+    anchor: str = ""  # the last commit of ours whose trailer carries a checkpoint
