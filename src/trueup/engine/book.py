@@ -63,7 +63,7 @@ class Book:
             events = await self.ledger.append(stream, drafts, expect=seq)
         except Conflict:
             for states in (self._sources, self._candidates, self._applications):
-                states.pop(stream, None)  # type: ignore[attr-defined]  # each is a dict by stream id
+                states.pop(stream, None)
             raise
         if stream in self._sources:
             self._sources[stream] = fold_source(self._sources[stream], events)
