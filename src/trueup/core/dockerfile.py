@@ -1,0 +1,478 @@
+"""Dockerfiles as data: instructions with their lines, the images they stand on, the files they read.
+
+Pure: text in, records out. What buildah cannot read (heredocs) is rewritten here into what it can.
+Source: Docker documentation, "Dockerfile reference" (syntax 1.7); moby/buildkit `frontend/dockerfile/parser`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from trueup.core.model import Place
+
+WORDS = frozenset(
+    [
+        "ADD",
+        "ARG",
+        "CMD",
+        "COPY",
+        "ENTRYPOINT",
+        "ENV",
+        "EXPOSE",
+        "FROM",
+        "HEALTHCHECK",
+        "LABEL",
+        "MAINTAINER",
+        "ONBUILD",
+        "RUN",
+        "SHELL",
+        "STOPSIGNAL",
+        "USER",
+        "VOLUME",
+        "WORKDIR",
+    ]
+)
+PLATFORM_ARGS = {
+    "TARGETPLATFORM": "linux/amd64",
+    "TARGETOS": "linux",
+    "TARGETARCH": "amd64",
+    "TARGETVARIANT": "",
+    "BUILDPLATFORM": "linux/amd64",
+    "BUILDOS": "linux",
+    "BUILDARCH": "amd64",
+    "BUILDVARIANT": "",
+}
+_DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*\Z")
+_HEREDOC = re.compile(r"(?<![<\w])(\d*)<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\3(?![<])")
+_FLAG = re.compile(r"--([a-z][a-z-]*)(?:=((?:\"[^\"]*\"|'[^']*'|\\.|\S)*))?(?:\s+|\Z)")
+_VARIABLE = re.compile(r"\\\$|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+])([^}]*))?\})")
+
+
+class DockerfileInvalid(Exception):
+    """The Dockerfile cannot be read; `place` is the line and the text says what to do."""
+
+    def __init__(self, place: Place, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+
+
+class Heredoc(Struct, frozen=True):
+    name: str
+    body: str  # tabs already stripped for "<<-"
+    quoted: bool  # no variable is expanded in it
+    strip: bool = False
+
+
+class Instruction(Struct, frozen=True):
+    """`word` upper case; `rest` its text with continuations joined and flags removed; lines count from 1."""
+
+    word: str
+    rest: str
+    line: int
+    end: int  # last line, heredocs included
+    flags: tuple[tuple[str, str], ...] = ()
+    heredocs: tuple[Heredoc, ...] = ()
+
+    def flag(self, name: str) -> str:
+        return next((value for key, value in self.flags if key == name), "")
+
+
+class Stage(Struct, frozen=True):
+    index: int
+    image: str  # as written, variables expanded
+    name: str  # lower case, "" without AS
+    base: int  # the stage it builds on, -1 when an image
+    instructions: tuple[Instruction, ...]  # FROM first
+
+
+class Base(Struct, frozen=True):
+    """An image from outside that the build needs."""
+
+    image: str
+    line: int
+
+
+class Dockerfile(Struct, frozen=True):
+    file: str
+    stages: tuple[Stage, ...]
+    instructions: tuple[Instruction, ...]
+    escape: str = "\\"
+
+
+# --- reading ---------------------------------------------------------------------------------------
+
+
+def read(text: str, file: str = "Dockerfile", args: Mapping[str, str] | None = None) -> Dockerfile:
+    """Parse; `args` are the build arguments given. Raises DockerfileInvalid."""
+    text = text.removeprefix("\ufeff")
+    lines = text.splitlines()
+    escape = _escape(lines, file)
+    instructions = tuple(_instructions(lines, file, escape))
+    if not instructions:
+        raise DockerfileInvalid(Place(file), "no instruction: a Dockerfile begins with FROM <image>")
+    return Dockerfile(file, _stages(instructions, file, args or {}), instructions, escape)
+
+
+def _escape(lines: Sequence[str], file: str) -> str:
+    for number, line in enumerate(lines, 1):
+        found = _DIRECTIVE.match(line.strip())
+        if not found:
+            return "\\"
+        if found[1].lower() == "escape":
+            if found[2] not in ("\\", "`"):
+                raise DockerfileInvalid(Place(file, number), f"escape={found[2]}: only \\ or ` can be the escape")
+            return found[2]
+    return "\\"
+
+
+def _instructions(lines: Sequence[str], file: str, escape: str) -> list[Instruction]:
+    found: list[Instruction] = []
+    at = 0
+    while at < len(lines):
+        if not lines[at].strip() or lines[at].lstrip().startswith("#"):
+            at += 1
+            continue
+        start, (text, at) = at, _logical_line(lines, at, escape)
+        word, rest = (text.strip().split(None, 1) + [""])[:2]
+        word = word.upper()
+        place = Place(file, start + 1)
+        if word not in WORDS:
+            raise DockerfileInvalid(place, f"{word[:40]} is not an instruction (one of {', '.join(sorted(WORDS))})")
+        flags, rest = (
+            _flags(rest.strip()) if word in ("FROM", "RUN", "COPY", "ADD", "HEALTHCHECK") else ((), rest.strip())
+        )
+        heredocs: tuple[Heredoc, ...] = ()
+        if word in ("RUN", "COPY", "ADD") and not rest.startswith("["):
+            heredocs, at = _heredocs(rest, lines, at, place)
+        found.append(Instruction(word, rest, start + 1, at, flags, heredocs))
+    return found
+
+
+def _logical_line(lines: Sequence[str], at: int, escape: str) -> tuple[str, int]:
+    """One instruction's text: continuations joined, comments and blank lines between them left out."""
+    ends = re.compile(re.escape(escape) + r"[ \t]*\Z")
+    parts: list[str] = []
+    while at < len(lines):
+        line = lines[at]
+        at += 1
+        if parts and (not line.strip() or line.lstrip().startswith("#")):
+            continue
+        if not ends.search(line):
+            parts.append(line)
+            break
+        parts.append(ends.sub("", line))
+    return "".join(parts).replace("\t", " ") if len(parts) == 1 else "".join(parts), at
+
+
+def _flags(rest: str) -> tuple[tuple[tuple[str, str], ...], str]:
+    flags: list[tuple[str, str]] = []
+    while found := _FLAG.match(rest):
+        flags.append((found[1], (found[2] or "").strip("\"'")))
+        rest = rest[found.end() :]
+    return tuple(flags), rest
+
+
+def _heredocs(rest: str, lines: Sequence[str], at: int, place: Place) -> tuple[tuple[Heredoc, ...], int]:
+    heredocs: list[Heredoc] = []
+    for _, dash, quote, name in _HEREDOC.findall(rest):
+        body: list[str] = []
+        while True:
+            if at >= len(lines):
+                raise DockerfileInvalid(place, f"the heredoc <<{name} has no closing line {name}")
+            line = lines[at].lstrip("\t") if dash else lines[at]
+            at += 1
+            if line == name:
+                break
+            body.append(line + "\n")
+        heredocs.append(Heredoc(name, "".join(body), bool(quote), bool(dash)))
+    return tuple(heredocs), at
+
+
+def _stages(instructions: Sequence[Instruction], file: str, args: Mapping[str, str]) -> tuple[Stage, ...]:
+    known: dict[str, str] = dict(PLATFORM_ARGS)
+    stages: list[Stage] = []
+    body: list[Instruction] = []
+    for instruction in instructions:
+        if instruction.word == "FROM":
+            stages.append(_stage(instruction, stages, file, known))
+            body = [instruction]
+        elif not stages:
+            if instruction.word != "ARG":
+                raise DockerfileInvalid(
+                    Place(file, instruction.line), f"{instruction.word} stands before the first FROM"
+                )
+            known.update(_arg(instruction.rest, known, args))
+            continue
+        else:
+            body.append(instruction)
+        last = stages[-1]
+        stages[-1] = Stage(last.index, last.image, last.name, last.base, tuple(body))
+    if not stages:
+        raise DockerfileInvalid(Place(file), "no FROM: a Dockerfile begins with FROM <image>")
+    return tuple(stages)
+
+
+def _stage(instruction: Instruction, before: Sequence[Stage], file: str, known: Mapping[str, str]) -> Stage:
+    words = instruction.rest.split()
+    place = Place(file, instruction.line)
+    if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
+        raise DockerfileInvalid(place, f"FROM {instruction.rest[:80]}: write FROM <image> [AS <name>]")
+    image = expand(words[0].strip("\"'"), known)
+    if not image:
+        raise DockerfileInvalid(place, f"FROM {words[0]} is empty: give the ARG before it a default, or --build-arg")
+    name = words[2].lower() if len(words) == 3 else ""
+    base = next((stage.index for stage in reversed(before) if stage.name and stage.name == image.lower()), -1)
+    return Stage(len(before), image, name, base, ())
+
+
+def _arg(rest: str, known: Mapping[str, str], args: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in _words(rest):
+        name, given, default = word.partition("=")
+        if name in args:
+            found[name] = args[name]
+        elif given:
+            found[name] = expand(default, {**known, **found})
+    return found
+
+
+def expand(text: str, known: Mapping[str, str]) -> str:
+    """Variables as a Dockerfile has them: $X, ${X}, ${X:-default}, ${X:+other}; unknown is empty."""
+
+    def value(found: re.Match[str]) -> str:
+        if found[0] == "\\$":
+            return "$"
+        name = found[1] or found[2]
+        now = known.get(name, "")
+        there = bool(now) if (found[3] or "").startswith(":") else name in known
+        if not found[3]:
+            return now
+        other = expand(found[4], known)
+        return (now if there else other) if found[3].endswith("-") else (other if there else "")
+
+    return _VARIABLE.sub(value, text)
+
+
+def _words(rest: str) -> list[str]:
+    try:
+        return shlex.split(rest)
+    except ValueError:
+        return rest.split()
+
+
+# --- what it needs ---------------------------------------------------------------------------------
+
+
+def needed(dockerfile: Dockerfile, target: str = "") -> tuple[Stage, ...]:
+    """The stages that `target` (name or number, "" the last) is made from, itself last. Raises DockerfileInvalid."""
+    last = _find(dockerfile, target) if target else len(dockerfile.stages) - 1
+    if last is None:
+        names = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages)
+        raise DockerfileInvalid(Place(dockerfile.file), f"no stage {target!r}: there are {names}")
+    wanted: set[int] = set()
+    todo = [last]
+    while todo:
+        index = todo.pop()
+        if index in wanted:
+            continue
+        wanted.add(index)
+        stage = dockerfile.stages[index]
+        todo += [stage.base] if stage.base >= 0 else []
+        todo += [found for name, _ in _froms(stage) if (found := _find(dockerfile, name, index)) is not None]
+    return tuple(stage for stage in dockerfile.stages if stage.index in wanted)
+
+
+def _find(dockerfile: Dockerfile, name: str, before: int | None = None) -> int | None:
+    stages = dockerfile.stages if before is None else dockerfile.stages[:before]
+    if name.isdigit():
+        return int(name) if int(name) < len(stages) else None
+    return next((stage.index for stage in reversed(stages) if stage.name == name.lower()), None)
+
+
+def _froms(stage: Stage) -> list[tuple[str, int]]:
+    """Stages or images that COPY --from and RUN --mount=…,from= name, with their lines."""
+    found = [(i.flag("from"), i.line) for i in stage.instructions if i.word in ("COPY", "ADD") and i.flag("from")]
+    for instruction in stage.instructions:
+        for options in _mounts(instruction):
+            if options.get("from"):
+                found.append((options["from"], instruction.line))
+    return found
+
+
+def _mounts(instruction: Instruction) -> list[dict[str, str]]:
+    if instruction.word != "RUN":
+        return []
+    return [
+        {key: value for key, _, value in (part.partition("=") for part in text.split(","))}
+        for name, text in instruction.flags
+        if name == "mount"
+    ]
+
+
+def bases(dockerfile: Dockerfile, target: str = "") -> tuple[Base, ...]:
+    """Images from outside that the build reads, in order, each once; "scratch" is none."""
+    found: dict[str, Base] = {}
+    for stage in needed(dockerfile, target):
+        if stage.base < 0 and stage.image != "scratch":
+            found.setdefault(stage.image, Base(stage.image, stage.instructions[0].line))
+        for name, line in _froms(stage):
+            if _find(dockerfile, name, stage.index) is None and name != "scratch":
+                found.setdefault(name, Base(name, line))
+    return tuple(found.values())
+
+
+def secrets(dockerfile: Dockerfile, target: str = "") -> tuple[tuple[str, int, bool], ...]:
+    """(id, line, required) of every RUN --mount=type=secret."""
+    found: list[tuple[str, int, bool]] = []
+    for stage in needed(dockerfile, target):
+        for instruction in stage.instructions:
+            for options in _mounts(instruction):
+                if options.get("type") == "secret":
+                    name = options.get("id") or options.get("target", "").rpartition("/")[2]
+                    found.append((name, instruction.line, options.get("required") in ("", "true", "1")))
+    return tuple(found)
+
+
+def sources(dockerfile: Dockerfile, target: str = "", args: Mapping[str, str] | None = None) -> tuple[str, ...] | None:
+    """Patterns of the context's files that the build can see (Go's filepath.Match); None: all of them."""
+    found: set[str] = set()
+    given = {**PLATFORM_ARGS, **(args or {})}
+    outer: dict[str, str] = {}
+    for instruction in dockerfile.instructions:
+        if instruction.word == "FROM":
+            break
+        outer.update(_arg(instruction.rest, outer, given))
+    for stage in needed(dockerfile, target):
+        known: dict[str, str] = {}
+        for instruction in stage.instructions:
+            if instruction.word == "ARG":
+                known.update({k: v for k, v in {**PLATFORM_ARGS, **outer}.items() if k in _words(instruction.rest)})
+                known.update(_arg(instruction.rest, known, given))
+            if any(m.get("type", "bind") == "bind" and not m.get("from") for m in _mounts(instruction)):
+                return None
+            if instruction.word not in ("COPY", "ADD") or instruction.flag("from"):
+                continue
+            for source in _copied(instruction):
+                if _unknown(source, known):
+                    return None
+                path = expand(source, known).lstrip("/")
+                if "://" in path or path.startswith("git@"):
+                    continue
+                if path.strip("./") == "" or ".." in path.split("/"):
+                    return None
+                found.add(path.removeprefix("./").rstrip("/"))
+    return tuple(sorted(found))
+
+
+def _copied(instruction: Instruction) -> list[str]:
+    if instruction.rest.startswith("["):
+        try:
+            words = [str(word) for word in json.loads(instruction.rest)]
+        except ValueError:
+            words = _words(instruction.rest)
+    else:
+        words = _words(instruction.rest)
+    return [word for word in words[:-1] if not _HEREDOC.match(word)]
+
+
+def _unknown(text: str, known: Mapping[str, str]) -> bool:
+    """Whether a variable stands in it whose value only the base image's ENV can tell."""
+    return any((m[1] or m[2]) and (m[1] or m[2]) not in known for m in _VARIABLE.finditer(text))
+
+
+# --- rewriting for buildah -------------------------------------------------------------------------
+
+
+class Rewritten(Struct, frozen=True):
+    text: str  # as many lines as before, so that a line number still points to the source
+    files: tuple[tuple[str, bytes], ...]  # to be laid into the context: the bodies of COPY heredocs
+
+
+def rewrite(text: str, dockerfile: Dockerfile, images: Mapping[str, str]) -> Rewritten:
+    """The same Dockerfile with its outside images named as in `images`, and heredocs in a form that buildah 1.28
+    reads (its own support came in 1.33). Raises DockerfileInvalid for the few heredocs that cannot be told."""
+    lines = text.removeprefix("\ufeff").splitlines()
+    files: list[tuple[str, bytes]] = []
+    for stage in dockerfile.stages:
+        shell = ["/bin/sh", "-c"]
+        for instruction in stage.instructions:
+            if instruction.word == "SHELL":
+                shell = [str(word) for word in json.loads(instruction.rest)]
+            new = _rewritten(instruction, stage, dockerfile, images, shell, files)
+            if new is not None:
+                blank = [""] * (instruction.end - instruction.line)
+                lines[instruction.line - 1 : instruction.end] = [new, *blank]
+    return Rewritten("\n".join(lines) + "\n", tuple(files))
+
+
+def _rewritten(
+    instruction: Instruction,
+    stage: Stage,
+    dockerfile: Dockerfile,
+    images: Mapping[str, str],
+    shell: Sequence[str],
+    files: list[tuple[str, bytes]],
+) -> str | None:
+    """One instruction's new line, or None to leave it alone."""
+    if instruction.word == "FROM":
+        named = images.get(stage.image) if stage.base < 0 else None
+        if named is None:
+            return None
+        tail = f" AS {stage.name}" if stage.name else ""
+        return f"FROM {_said(instruction.flags)}{named}{tail}"
+    flags = tuple(
+        (key, _from_in(value, images) if key == "mount" else images.get(value, value) if key == "from" else value)
+        for key, value in instruction.flags
+        if key != "link"  # how layers are stored, not what is in them; buildah does not know it
+    )
+    if instruction.heredocs and instruction.word == "RUN":
+        return f"RUN {_said(flags)}{json.dumps([*shell, _script(instruction)])}"
+    if instruction.heredocs:
+        return f"{instruction.word} {_said(flags)}{_laid(instruction, dockerfile, files)}"
+    if flags != instruction.flags:
+        return f"{instruction.word} {_said(flags)}{instruction.rest}"
+    return None
+
+
+def _said(flags: Sequence[tuple[str, str]]) -> str:
+    return "".join(f"--{key}={value} " if value else f"--{key} " for key, value in flags)
+
+
+def _from_in(mount: str, images: Mapping[str, str]) -> str:
+    parts = (part.partition("=") for part in mount.split(","))
+    return ",".join(f"{k}{eq}{images.get(v, v) if k == 'from' else v}" for k, eq, v in parts)
+
+
+def _script(instruction: Instruction) -> str:
+    first = instruction.heredocs[0]
+    alone = len(instruction.heredocs) == 1 and _HEREDOC.fullmatch(instruction.rest.strip())
+    if alone and first.body.startswith("#!"):
+        interpreter = first.body.splitlines()[0][2:].strip()
+        return f"{interpreter} /dev/fd/3 3<<'{first.name}'\n{first.body}{first.name}\n"
+    if alone:
+        return first.body
+    bodies = "".join(f"{h.body}{h.name}\n" for h in instruction.heredocs)
+    return f"{instruction.rest}\n{bodies}"
+
+
+def _laid(instruction: Instruction, dockerfile: Dockerfile, files: list[tuple[str, bytes]]) -> str:
+    words = _words(instruction.rest)
+    for number, word in enumerate(words):
+        found = _HEREDOC.match(word)
+        if not found:
+            continue
+        heredoc = next(h for h in instruction.heredocs if h.name == found[4])
+        if "$" in heredoc.body and not heredoc.quoted:
+            place = Place(dockerfile.file, instruction.line)
+            raise DockerfileInvalid(
+                place, f"variables in <<{heredoc.name} cannot be expanded: write <<'{heredoc.name}'"
+            )
+        path = f".trueup-heredoc/{instruction.line}/{heredoc.name}"
+        files.append((path, heredoc.body.encode()))
+        words[number] = path
+    return json.dumps(words)
