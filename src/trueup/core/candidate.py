@@ -269,7 +269,9 @@ def _candidate(state: CandidateState, event: ev.Event) -> CandidateState:
                 first_error=f.first,
             )
         case ev.CandidateRuns(required=required, advisory=advisory):
-            return replace(state, planned=True, required=required, advisory=advisory)
+            return replace(
+                state, planned=True, required=required, advisory=advisory, verdict=Verdict.PENDING, reason=""
+            )
         case ev.CandidateImage() as f:
             built = BuiltImage(f.repository, f.tag, f.digest, f.key, Place(f.place))
             return replace(state, images={**state.images, f.repository: built})

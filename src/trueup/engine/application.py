@@ -1,0 +1,243 @@
+"""Reconciles one application: the wanted Candidate's Bundle is applied by waves, judged, kept so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from trueup.core import decide as d
+from trueup.core import events as ev
+from trueup.core.candidate import ApplicationState, CandidateState, Phase, child_id, wanted
+from trueup.core.model import Action, Bundle, Change, Fault, Health, Judgement, Live, Plan, Ref
+from trueup.engine.book import Book
+from trueup.ports import Clock, ObjectInvalid, Records, Target, TargetDown
+
+_encode = msgspec.json.Encoder()
+_decode = msgspec.json.Decoder(Bundle)
+
+
+class BundleRefused(Exception):
+    """The manifests and the images do not go together; the message names both places."""
+
+
+class Planning(Protocol):
+    """From a Candidate to a Bundle, from a Bundle and reality to a Plan."""
+
+    async def bundle(self, application: ApplicationState, candidate: CandidateState) -> Bundle:
+        """Raises BundleRefused."""
+        ...
+
+    def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan: ...
+
+    def due(self, plan: Plan, desired: Bundle, judgements: Sequence[Judgement]) -> Sequence[Change]: ...
+
+    def approval(self, plan: Plan) -> str:
+        """Hash over the held changes; "" when none is held."""
+        ...
+
+
+class _Reading(Struct, frozen=True):
+    seen: d.ApplicationSeen
+    bundle: Bundle | None = None
+    live: Live | None = None
+    plan: Plan | None = None
+
+
+class ApplicationLoop:
+    def __init__(
+        self,
+        book: Book,
+        records: Records,
+        targets: Mapping[str, Target],
+        planning: Planning,
+        clock: Clock,
+        policy: d.Policy,
+        wake: Callable[[str], None],
+    ) -> None:
+        self._book, self._records, self._targets, self._planning = book, records, targets, planning
+        self._clock, self._policy, self._wake = clock, policy, wake
+        self._bundles: dict[str, Bundle] = {}
+
+    async def reconcile(self, id: str) -> float | None:
+        for _ in range(50):
+            state = await self._book.application(id)
+            reading = await self._read(state)
+            actions = d.decide_application(state, reading.seen, self._policy, self._clock.now())
+            progressed = False
+            for action in actions:
+                progressed |= await self._perform(await self._book.application(id), reading, action)
+            if not progressed:
+                break
+            self._wake(state.source)
+        state = await self._book.application(id)
+        settled = state.current is None or state.current.phase in (Phase.HEALTHY, Phase.CONDEMNED)
+        return 60.0 if settled else 5.0  # events wake it; this is for one that was lost
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def _read(self, state: ApplicationState) -> _Reading:
+        source = await self._book.source(state.source)
+        candidates = await self._book.candidates(source.candidates)
+        seen = d.ApplicationSeen(source, candidates)
+        current = state.current
+        if current is None or current.phase in (Phase.STARTED, Phase.TERMINATED):
+            return _Reading(seen)
+        target = self._targets[state.target]
+        try:
+            live = await target.read(state.id)
+            judgements = await target.judge(state.id)
+        except TargetDown as error:
+            return _Reading(replace(seen, judgements=None, unread=str(error)))
+        bundle = await self._applied(current.bundle)
+        if bundle is None:
+            return _Reading(replace(seen, judgements=judgements))
+        plan = self._planning.plan(bundle, live, state.approved)
+        seen = replace(
+            seen,
+            judgements=_of(bundle, judgements),
+            changes=len(plan.changes),
+            approvable=self._planning.approval(plan),
+        )
+        return _Reading(seen, bundle, live, plan)
+
+    async def _applied(self, record: str) -> Bundle | None:
+        if record not in self._bundles:
+            data = await self._records.get(record)
+            if data is None:
+                return None
+            if len(self._bundles) > 2000:
+                self._bundles.clear()
+            self._bundles[record] = _decode.decode(data)
+        return self._bundles[record]
+
+    # --- performing ------------------------------------------------------------------------------
+
+    async def _perform(self, state: ApplicationState, reading: _Reading, action: d.ApplicationAction) -> bool:
+        """True when something was recorded that changes the next decision."""
+        current = state.current
+        match action:
+            case d.StartSync(candidate, why):
+                await self._start(state, await self._book.candidate(candidate), why)
+                return True
+            case d.FinishApply():
+                return await self._apply(state)
+            case d.Repair():
+                assert reading.plan is not None and reading.bundle is not None
+                await self._change(state, reading.bundle, reading.plan.changes)
+                await self._append(state, ev.Drifted(_names(reading.plan), "changed by hand", repaired=True))
+                return False
+            case d.TurnHealthy():
+                assert current is not None
+                seconds = (self._clock.now() - current.started).total_seconds() if current.started else 0.0
+                await self._append(state, ev.SyncHealthy(current.candidate, current.number, max(0.0, seconds)))
+            case d.Condemn(judgement):
+                assert current is not None
+                record = await self._excerpt(state, judgement)
+                reason = f"{judgement.ref}: {judgement.reason}"
+                await self._append(state, ev.SyncCondemned(current.candidate, current.number, reason, record))
+            case d.Hold(reason, sick):
+                assert current is not None
+                record = await self._excerpt(state, sick) if sick else ""
+                await self._append(state, ev.SyncHeld(current.candidate, current.number, reason, record))
+                return False
+            case d.RecordHealth(health, reason):
+                await self._append(state, ev.HealthChanged(health, reason))
+                return False
+        return True
+
+    async def _append(self, state: ApplicationState, fact: ev.Fact) -> None:
+        await self._book.write(state.id, state.seq, [fact])
+
+    async def _excerpt(self, state: ApplicationState, judgement: Judgement) -> str:
+        if not judgement.excerpt:
+            return ""
+        return await self._records.put("excerpt", "\n".join(judgement.excerpt).encode(), stream=state.id)
+
+    async def _start(self, state: ApplicationState, candidate: CandidateState, why: str) -> None:
+        known = await self._applied(state.bundles[candidate.id]) if candidate.id in state.bundles else None
+        try:
+            bundle = known or await self._planning.bundle(state, candidate)
+        except BundleRefused as error:
+            number = state.attempts + 1
+            started = ev.SyncStarted(candidate.id, number, "", why=why)
+            await self._book.write(state.id, state.seq, [started, ev.SyncCondemned(candidate.id, number, str(error))])
+            return
+        record = await self._records.put("bundle", _encode.encode(bundle), stream=state.id)
+        self._bundles[record] = bundle
+        live = await self._targets[state.target].read(state.id)
+        plan = self._planning.plan(bundle, live, state.approved)
+        count = {a: sum(c.action is a for c in plan.changes) for a in Action}
+        await self._append(
+            state,
+            ev.SyncStarted(
+                candidate.id,
+                state.attempts + 1,
+                record,
+                create=count[Action.CREATE],
+                update=count[Action.UPDATE],
+                delete=count[Action.DELETE],
+                why=why,
+            ),
+        )
+
+    async def _apply(self, state: ApplicationState) -> bool:
+        """Make what is due; more waves wait for the health of those before. True when all is made."""
+        current = state.current
+        assert current is not None
+        bundle = await self._applied(current.bundle)
+        if bundle is None:
+            source = await self._book.source(state.source)
+            id, _ = wanted(source, await self._book.candidates(source.candidates), state, self._policy.undo)
+            bundle = await self._planning.bundle(state, await self._book.candidate(id))
+        target = self._targets[state.target]
+        for _ in range(100):
+            live = await target.read(state.id)
+            plan = self._planning.plan(bundle, live, state.approved)
+            if not plan.changes:
+                break
+            judgements = await target.judge(state.id)
+            due = self._planning.due(plan, bundle, judgements)
+            if not due:
+                sick = next((j for j in judgements if j.health is Health.DEGRADED), None)
+                if sick is not None and sick.fault is Fault.CHANGE and current.why == "push":
+                    reason = f"{sick.ref}: {sick.reason}"
+                    record = await self._excerpt(state, sick)
+                    await self._append(state, ev.SyncCondemned(current.candidate, current.number, reason, record))
+                    return True
+                return False  # the wave before is not healthy yet; its events wake us
+            try:
+                await self._change(state, bundle, due)
+            except ObjectInvalid as error:
+                await self._append(state, ev.SyncCondemned(current.candidate, current.number, str(error)))
+                return True
+        facts: list[ev.Fact] = [ev.SyncApplied(current.candidate, current.number)]
+        await self._book.write(state.id, state.seq, facts)
+        return True
+
+    async def _change(self, state: ApplicationState, bundle: Bundle, changes: Sequence[Change]) -> None:
+        target = self._targets[state.target]
+        by_ref = {o.ref: o for o in bundle.objects}
+        wanted_objects = [by_ref[c.ref] for c in changes if c.action is not Action.DELETE]
+        if wanted_objects:
+            await target.apply(state.id, bundle.candidate, wanted_objects)
+        gone = [c.ref for c in changes if c.action is Action.DELETE]
+        if gone:
+            await target.delete(state.id, gone)
+
+
+def application_id(source: str, environment: str) -> str:
+    return child_id("application", source, environment)
+
+
+def _names(plan: Plan) -> tuple[str, ...]:
+    return tuple(str(c.ref) for c in plan.changes[:20])
+
+
+def _of(bundle: Bundle, judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:
+    """The Bundle's objects' health; one the target does not hold is missing."""
+    by_ref: dict[Ref, Judgement] = {j.ref: j for j in judgements}
+    return tuple(by_ref.get(o.ref, Judgement(o.ref, Health.MISSING, "not there yet")) for o in bundle.objects)

@@ -1,0 +1,233 @@
+"""Reconciles one Candidate: check → required pipelines → images → a verdict. Long work runs beside, by its id."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from trueup.core import decide as d
+from trueup.core import events as ev
+from trueup.core.candidate import CandidateState, child_id
+from trueup.core.model import BuiltImage, Finding, Object, Severity
+from trueup.core.pipeline import Graph
+from trueup.engine.book import Book
+from trueup.ports import BuildFailed, Conflict, Records
+
+_findings = msgspec.json.Encoder()
+
+
+class Buildable(Struct, frozen=True):
+    """An image that a Dockerfile of this repository makes, for a manifest that names it."""
+
+    repository: str
+    tag: str
+    dockerfile: str
+    context: str
+
+
+class Look(Struct, frozen=True):
+    """What one commit of a source holds, read once and kept by its tree."""
+
+    findings: tuple[Finding, ...]
+    objects: tuple[Object, ...]
+    triggered: tuple[Graph, ...]  # pipelines that a push of this commit starts and that run natively
+    buildable: tuple[Buildable, ...]  # by convention: when no pipeline builds it, Trueup does
+
+
+class Study(Protocol):
+    async def look(self, source: str, commit: str) -> Look: ...
+
+
+class Runs(Protocol):
+    """Pipeline runs by id: started once, finished by whoever comes after a kill."""
+
+    async def run(self, run: str, candidate: CandidateState, graph: Graph) -> None:
+        """Until run.finished is in the ledger. Cancelling the call leaves the run to be finished later."""
+        ...
+
+    async def outcome(self, run: str) -> d.RunSeen: ...
+
+    async def images(self, run: str) -> Sequence[tuple[BuiltImage, bool]]:
+        """What the run's jobs built, and whether it came from the cache."""
+        ...
+
+    async def cancel(self, run: str, reason: str) -> None: ...
+
+
+class Builds(Protocol):
+    async def build(self, candidate: CandidateState, what: Buildable) -> tuple[BuiltImage, bool]:
+        """Raises BuildFailed, BuilderDown."""
+        ...
+
+
+class CandidateLoop:
+    def __init__(
+        self,
+        book: Book,
+        records: Records,
+        study: Study,
+        runs: Runs,
+        builds: Builds,
+        spawn: Callable[[str, Callable[[], Awaitable[None]]], bool],
+        wake: Callable[[str], None],
+    ) -> None:
+        """`spawn(key, work)` runs `work` beside, once a key; False when it runs already."""
+        self._book, self._records, self._study = book, records, study
+        self._runs, self._builds, self._spawn, self._wake = runs, builds, spawn, wake
+        self._failed_builds: dict[str, str] = {}
+
+    async def reconcile(self, id: str) -> float | None:
+        for _ in range(20):
+            state = await self._book.candidate(id)
+            if state.seq == 0:
+                return None
+            actions = d.decide_candidate(state, await self._read(state))
+            progressed = False
+            for action in actions:
+                progressed |= await self._perform(await self._book.candidate(id), action)
+            if not progressed:
+                return None
+            self._wake(state.source)
+        return None
+
+    async def _read(self, state: CandidateState) -> d.CandidateSeen:
+        runs = {r: await self._runs.outcome(r) for r in (*state.required, *state.advisory)}
+        if not state.planned or state.verdict.value != "pending" or any(not r.outcome for r in runs.values()):
+            return d.CandidateSeen(runs)
+        await self._take_images(state, runs)
+        state = await self._book.candidate(state.id)
+        look = await self._study.look(state.source, state.commit)
+        built = {_last(r) for r in state.images}
+        return d.CandidateSeen(runs, tuple(b.repository for b in look.buildable if _last(b.repository) not in built))
+
+    async def _take_images(self, state: CandidateState, runs: Mapping[str, d.RunSeen]) -> None:
+        facts = [
+            _image_fact(image, run, cached)
+            for run, seen in runs.items()
+            if seen.outcome == "success" and run in state.required
+            for image, cached in await self._runs.images(run)
+            if state.images.get(image.repository, image).digest != image.digest or image.repository not in state.images
+        ]
+        if facts:
+            await self._book.write(state.id, state.seq, facts)
+
+    async def _perform(self, state: CandidateState, action: d.CandidateAction) -> bool:
+        """True when something was recorded."""
+        match action:
+            case d.Check():
+                await self._check(state)
+            case d.PlanRuns():
+                await self._plan_runs(state)
+            case d.StartRuns(runs):
+                return await self._start(state, runs)
+            case d.CancelRuns(runs, reason):
+                for run in runs:
+                    await self._runs.cancel(run, reason)
+                return False
+            case d.BuildImages(repositories):
+                return await self._build(state, repositories)
+            case d.TurnGreen():
+                await self._book.write(state.id, state.seq, [ev.CandidateGreen()])
+            case d.TurnRed(reason):
+                await self._book.write(state.id, state.seq, [ev.CandidateRed(reason)])
+        return True
+
+    async def _check(self, state: CandidateState) -> None:
+        look = await self._study.look(state.source, state.commit)
+        errors = [f for f in look.findings if f.severity is Severity.ERROR]
+        warnings = sum(f.severity is Severity.WARNING for f in look.findings)
+        record = ""
+        if look.findings:
+            record = await self._records.put("findings", _findings.encode(look.findings), stream=state.id)
+        first = f"{errors[0].place}: {errors[0].message}" if errors else ""
+        await self._book.write(state.id, state.seq, [ev.CandidateChecked(len(errors), warnings, record, first)])
+
+    async def _plan_runs(self, state: CandidateState) -> None:
+        look = await self._study.look(state.source, state.commit)
+        ids = tuple(run_id(state, g, 1) for g in look.triggered)
+        await self._book.write(state.id, state.seq, [ev.CandidateRuns(required=ids)])
+
+    async def _start(self, state: CandidateState, runs: Sequence[str]) -> bool:
+        look = await self._study.look(state.source, state.commit)
+        graphs = {run_id(state, g, n): g for g in look.triggered for n in range(1, 50)}
+        for run in runs:
+            if run in graphs:
+                self._spawn(run, self._following(run, state, graphs[run]))
+        return False
+
+    def _following(self, run: str, state: CandidateState, graph: Graph) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            await self._runs.run(run, state, graph)
+            self._wake(state.id)
+
+        return work
+
+    async def _build(self, state: CandidateState, repositories: Sequence[str]) -> bool:
+        if reason := self._failed_builds.pop(state.id, ""):
+            await self._book.write(state.id, state.seq, [ev.CandidateRed(reason)])
+            return True
+        look = await self._study.look(state.source, state.commit)
+        for what in look.buildable:
+            if what.repository in repositories:
+                self._spawn(f"build {state.id} {what.repository}", self._building(state.id, what))
+        return False
+
+    def _building(self, id: str, what: Buildable) -> Callable[[], Awaitable[None]]:
+        async def work() -> None:
+            try:
+                image, cached = await self._builds.build(await self._book.candidate(id), what)
+            except BuildFailed as error:
+                self._failed_builds[id] = str(error)
+                self._wake(id)
+                return
+            for _ in range(5):
+                state = await self._book.candidate(id)
+                try:
+                    await self._book.write(id, state.seq, [_image_fact(image, "", cached)])
+                    break
+                except Conflict:
+                    await asyncio.sleep(0)
+            self._wake(id)
+
+        return work
+
+    async def retry(self, id: str, failed_only: bool) -> tuple[str, ...]:
+        """Plan the runs again; those that succeeded are kept when `failed_only`. The verdict is open again."""
+        state = await self._book.candidate(id)
+        look = await self._study.look(state.source, state.commit)
+        again: list[str] = []
+        kept: list[str] = []
+        known = {run_id(state, g, n): (g, n) for g in look.triggered for n in range(1, 50)}
+        for run in state.required:
+            graph, attempt = known[run]
+            seen = await self._runs.outcome(run)
+            if failed_only and seen.outcome == "success":
+                kept.append(run)
+            else:
+                again.append(run_id(state, graph, attempt + 1))
+        await self._book.write(id, state.seq, [ev.CandidateRuns(required=(*kept, *again))])
+        self._wake(id)
+        return tuple(again)
+
+
+def run_id(state: CandidateState, graph: Graph, attempt: int) -> str:
+    """The same after a kill: no pipeline runs twice for one Candidate."""
+    return child_id("run", state.id, graph.place.file, attempt)
+
+
+def attempt_of(state: CandidateState, graph: Graph, run: str) -> int:
+    return next(n for n in range(1, 50) if run_id(state, graph, n) == run)
+
+
+def _image_fact(image: BuiltImage, run: str, cached: bool) -> ev.CandidateImage:
+    return ev.CandidateImage(
+        image.repository, image.tag, image.digest, image.key, str(image.place), run=run, cached=cached
+    )
+
+
+def _last(repository: str) -> str:
+    return repository.rpartition("/")[2]
