@@ -324,6 +324,7 @@ class Drifted(Fact, frozen=True, tag="application.drifted"):
     objects: tuple[str, ...]
     what: str
     repaired: bool
+    journal: int = 0  # the target's own sequence number, so that nothing is told twice
 
 
 class HealthChanged(Fact, frozen=True, tag="application.health_changed"):

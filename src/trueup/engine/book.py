@@ -48,6 +48,10 @@ class Book:
             self._applications[id] = fold_application(ApplicationState(id), await self.ledger.read(id))
         return self._applications[id]
 
+    def peek_application(self, id: str) -> ApplicationState | None:
+        """What is folded already; None when it was never read."""
+        return self._applications.get(id)
+
     async def write(
         self,
         stream: str,

@@ -15,6 +15,7 @@ from trueup.core.candidate import CandidateState, child_id
 from trueup.core.model import BuiltImage, Finding, Object, Severity
 from trueup.core.pipeline import Graph
 from trueup.engine.book import Book
+from trueup.engine.queue import BACK_OFF_S
 from trueup.ports import BuildFailed, Conflict, Records
 
 _findings = msgspec.json.Encoder()
@@ -79,6 +80,7 @@ class CandidateLoop:
         self._book, self._records, self._study = book, records, study
         self._runs, self._builds, self._spawn, self._wake = runs, builds, spawn, wake
         self._failed_builds: dict[str, str] = {}
+        self._errors: dict[str, int] = {}
 
     async def reconcile(self, id: str) -> float | None:
         for _ in range(20):
@@ -90,8 +92,21 @@ class CandidateLoop:
             for action in actions:
                 progressed |= await self._perform(await self._book.candidate(id), action)
             if not progressed:
-                return None
+                return await self._after_error(state)
             self._wake(state.source)
+        return None
+
+    async def _after_error(self, state: CandidateState) -> float | None:
+        """A run that ended by the machine's fault is tried again, later each time."""
+        if state.verdict.value != "pending" or state.superseded_by:
+            return None
+        outcomes = [await self._runs.outcome(r) for r in state.required]
+        if not any(o.outcome == "error" for o in outcomes) or any(not o.outcome for o in outcomes):
+            return None
+        times = self._errors[state.id] = self._errors.get(state.id, -1) + 1
+        if times % 2 == 0:
+            return BACK_OFF_S[min(times // 2 + 2, len(BACK_OFF_S) - 1)]
+        await self.retry(state.id, failed_only=True)
         return None
 
     async def _read(self, state: CandidateState) -> d.CandidateSeen:
