@@ -1,0 +1,1 @@
+"""What people ask of the ledger, as pure folds over its events: status, history, why, timeline."""

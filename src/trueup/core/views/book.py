@@ -1,0 +1,156 @@
+"""The ledger, read once: every stream folded, and its events kept in order. Pure; knows no clock.
+
+A Book grows by `add`, event by event, so that a live view never reads the ledger twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from trueup.core import events as ev
+from trueup.core.candidate import (
+    ApplicationState,
+    CandidateState,
+    SourceState,
+    fold_application,
+    fold_candidate,
+    fold_source,
+)
+from trueup.core.model import TestCount
+
+
+class JobView(Struct, frozen=True):
+    name: str
+    outcome: str = ""  # "" while it runs
+    seconds: float = 0.0
+    reason: str = ""
+    tests: TestCount | None = None
+    started: datetime | None = None
+
+
+class RunView(Struct, frozen=True):
+    """One pipeline run, as far as it got."""
+
+    id: str
+    candidate: str = ""
+    workflow: str = ""
+    place: str = ""
+    trigger: str = ""
+    attempt: int = 1
+    started: datetime | None = None
+    outcome: str = ""  # "" while it runs
+    reason: str = ""
+    seconds: float = 0.0
+    jobs: tuple[JobView, ...] = ()
+    intents: tuple[str, ...] = ()  # second writers: recorded, not executed
+
+
+class Book(Struct, frozen=True):
+    """All streams by id, oldest first. Its mappings grow in place; only `add` writes to them."""
+
+    streams: dict[str, list[ev.Event]] = field(default_factory=dict)
+    sources: dict[str, SourceState] = field(default_factory=dict)
+    candidates: dict[str, CandidateState] = field(default_factory=dict)
+    applications: dict[str, ApplicationState] = field(default_factory=dict)
+    runs: dict[str, RunView] = field(default_factory=dict)
+
+    def events(self) -> list[ev.Event]:
+        """Every event in the order of time; within one instant in the order of its stream."""
+        every = [event for stream in self.streams.values() for event in stream]
+        return sorted(every, key=lambda event: (event.time, event.stream, event.seq))
+
+
+def read(events: Iterable[ev.Event]) -> Book:
+    """Fold a whole ledger. Each stream's own events must come in their order; streams may interleave."""
+    book = Book()
+    for event in events:
+        book.streams.setdefault(event.stream, []).append(event)
+    for stream, own in book.streams.items():
+        _fold(book, stream, own)
+    return book
+
+
+def add(book: Book, event: ev.Event) -> bool:
+    """Take one more event into the Book; False when it is known already."""
+    own = book.streams.setdefault(event.stream, [])
+    if own and own[-1].seq >= event.seq:
+        return False
+    own.append(event)
+    _fold(book, event.stream, [event])
+    return True
+
+
+def _fold(book: Book, stream: str, events: list[ev.Event]) -> None:
+    match stream.partition("/")[0]:
+        case "source":
+            book.sources[stream] = fold_source(book.sources.get(stream, SourceState(stream)), events)
+        case "candidate":
+            book.candidates[stream] = fold_candidate(book.candidates.get(stream, CandidateState(stream)), events)
+        case "application":
+            state = book.applications.get(stream, ApplicationState(stream))
+            book.applications[stream] = fold_application(state, events)
+        case "run":
+            run = book.runs.get(stream, RunView(stream))
+            for event in events:
+                run = _run(run, event)
+            book.runs[stream] = run
+        case _:
+            pass
+
+
+def _run(run: RunView, event: ev.Event) -> RunView:
+    match event.fact:
+        case ev.RunCreated() as f:
+            return replace(
+                run,
+                candidate=f.candidate,
+                workflow=f.workflow,
+                place=f.place,
+                trigger=f.trigger,
+                attempt=f.attempt,
+                started=event.time,
+                outcome="",
+                reason="",
+            )
+        case ev.JobStarted(job=job):
+            return _job(run, JobView(job, started=event.time))
+        case ev.JobFinished() as f:
+            started = next((j.started for j in run.jobs if j.name == f.job), None)
+            return _job(run, JobView(f.job, f.outcome, f.seconds, f.reason, f.tests, started))
+        case ev.RunIntent(command=command):
+            return replace(run, intents=(*run.intents, command))
+        case ev.RunFinished() as f:
+            return replace(run, outcome=f.outcome, reason=f.reason, seconds=f.seconds)
+        case _:
+            return run
+
+
+def _job(run: RunView, job: JobView) -> RunView:
+    if any(j.name == job.name for j in run.jobs):
+        return replace(run, jobs=tuple(job if j.name == job.name else j for j in run.jobs))
+    return replace(run, jobs=(*run.jobs, job))
+
+
+def short(oid: str) -> str:
+    """A commit id as people read it."""
+    return oid[:10]
+
+
+def short_digest(digest: str) -> str:
+    return digest[:19] if digest.startswith("sha256:") else digest[:12]
+
+
+def runs_of(book: Book, candidate: CandidateState) -> tuple[RunView, ...]:
+    """The runs of a Candidate: required ones first, then advisory ones, then those started by hand."""
+    named = (*candidate.required, *candidate.advisory)
+    more = (r.id for r in book.runs.values() if r.candidate == candidate.id and r.id not in named)
+    return tuple(book.runs[r] for r in (*named, *more) if r in book.runs)
+
+
+def made_from(book: Book, candidate: str) -> tuple[str, ...]:
+    """This Candidate and those that a configuration repository made of it."""
+    return (candidate, *(c.id for c in book.candidates.values() if c.from_candidate == candidate))

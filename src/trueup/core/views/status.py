@@ -1,0 +1,294 @@
+"""Status: what runs, how well, how far the branch is ahead, and everything that waits, each with its reason."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from trueup.core import events as ev
+from trueup.core.candidate import CandidateState, Phase, SourceState, Verdict, WriteState
+from trueup.core.model import Judgement
+from trueup.core.views.book import Book, short
+from trueup.core.views.history import Image, Rollout, images_of, rollouts
+from trueup.core.views.stages import Stage, stages
+
+
+class Summary(enum.Enum):
+    """One word over everything, the worst first."""
+
+    DEGRADED = "degraded"
+    HELD = "held"  # waits for a person or for the world
+    PROGRESSING = "progressing"
+    PAUSED = "paused"
+    HEALTHY = "healthy"
+    EMPTY = "empty"  # nothing is watched yet
+
+
+class CandidateBrief(Struct, frozen=True):
+    id: str
+    number: int
+    commit: str
+    subject: str
+    author: str
+    state: str  # "pending" | "green" | "red" | "superseded"
+    reason: str = ""
+
+
+class OpenWrite(Struct, frozen=True):
+    """A change of ours that Git does not state."""
+
+    purpose: str
+    commit: str
+    state: str  # "open" | "refused"
+    reason: str = ""
+    waits_on: str = ""  # branch or pull request
+
+
+class PauseView(Struct, frozen=True):
+    until: datetime | None
+    why: str
+    by: str
+
+
+class SourceStatus(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    url: str
+    branch: str
+    role: str
+    head: str
+    gone: bool = False
+    down: str = ""
+    rights: str = ""  # why we may not push; "" when we may, as far as known
+    newest: CandidateBrief | None = None
+    stages: tuple[Stage, ...] = ()  # of the newest Candidate
+    ahead: int = 0  # commits on the branch that do not run
+    ahead_reason: str = ""
+    paused: PauseView | None = None
+    rollback: str = ""  # to which commit, by whom, until the next push
+    writes: tuple[OpenWrite, ...] = ()
+    pinned_out: Mapping[str, str] = {}  # commit → reason
+    undo_held: Mapping[str, str] = {}
+
+
+class SyncView(Struct, frozen=True):
+    candidate: str
+    commit: str
+    attempt: int
+    phase: str
+    why: str
+    seconds: float
+    reason: str = ""
+
+
+class ReplicaView(Struct, frozen=True):
+    """One object as the target judges it now."""
+
+    object: str
+    health: str
+    reason: str = ""
+
+
+class ApplicationStatus(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    environment: str
+    target: str
+    source: str
+    health: str  # "healthy" | "progressing" | "degraded" | "suspended" | "missing" | "unknown" | ""
+    reason: str = ""
+    running: CandidateBrief | None = None  # the last that turned healthy
+    images: tuple[Image, ...] = ()
+    since: datetime | None = None
+    sync: SyncView | None = None  # in progress, held or stopped; None when all is done
+    drift: str = ""  # the last one seen
+    drift_at: datetime | None = None
+    drift_repaired: bool = True
+    objects: tuple[ReplicaView, ...] = ()
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    summary: Summary
+    running: bool = False  # a `trueup up` serves this state folder
+    sources: tuple[SourceStatus, ...]
+    applications: tuple[ApplicationStatus, ...]
+
+
+def status(
+    book: Book,
+    now: datetime,
+    *,
+    running: bool = False,
+    judgements: Mapping[str, tuple[Judgement, ...]] | None = None,
+) -> Status:
+    """Everything at once. `judgements`: application id → what the target says now, when it could be asked."""
+    applications = tuple(_application(book, a, now, (judgements or {}).get(a, ())) for a in book.applications)
+    sources = tuple(_source(book, s, now) for s in book.sources.values())
+    return Status(summary=_summary(sources, applications), running=running, sources=sources, applications=applications)
+
+
+# --- sources -------------------------------------------------------------------------------------
+
+
+def _source(book: Book, state: SourceState, now: datetime) -> SourceStatus:
+    newest = book.candidates.get(state.newest.id) if state.newest else None
+    ahead, reason = _ahead(book, state)
+    commits = {c.id: c.commit for c in state.candidates.values()}
+    return SourceStatus(
+        id=state.id,
+        name=state.name,
+        url=state.url,
+        branch=state.branch,
+        role=state.role,
+        head=state.head,
+        gone=state.gone,
+        down=state.down,
+        rights=state.rights,
+        newest=brief(newest),
+        stages=stages(book, newest.id, now) if newest else (),
+        ahead=ahead,
+        ahead_reason=reason,
+        paused=_paused(state, now),
+        rollback=_rollback(book, state),
+        writes=_writes(state),
+        pinned_out={commits.get(c, c): why for c, why in state.pinned.items()},
+        undo_held={commits.get(c, c): why for c, why in state.undo_held.items()},
+    )
+
+
+def brief(state: CandidateState | None) -> CandidateBrief | None:
+    if state is None:
+        return None
+    name = "superseded" if state.superseded_by else state.verdict.value
+    return CandidateBrief(state.id, state.number, state.commit, state.subject, state.author, name, state.reason)
+
+
+def _paused(state: SourceState, now: datetime) -> PauseView | None:
+    pause = state.pause
+    if pause is None or (pause.until is not None and pause.until <= now):
+        return None
+    return PauseView(pause.until, pause.why, pause.by)
+
+
+def _rollback(book: Book, state: SourceState) -> str:
+    wish = state.rollback
+    if wish is None:
+        return ""
+    greens = [
+        c.number for s in state.candidates if (c := book.candidates.get(s)) is not None and c.verdict is Verdict.GREEN
+    ]
+    if greens and max(greens) > wish.after:
+        return ""  # a later green push has resumed
+    commit = next((c.commit for c in state.candidates.values() if c.id == wish.candidate), wish.candidate)
+    return f"to {short(commit)} by {wish.by}{f': {wish.why}' if wish.why else ''}; the next push resumes"
+
+
+def _writes(state: SourceState) -> tuple[OpenWrite, ...]:
+    """Writes that Git has not got; a refused one counts until a later write of its purpose was pushed."""
+    waiting: list[OpenWrite] = []
+    for write in state.writes.values():
+        if write.state is WriteState.PUSHED:
+            waiting = [w for w in waiting if w.purpose != write.purpose]
+        elif write.state in (WriteState.OPEN, WriteState.REFUSED):
+            waiting.append(OpenWrite(write.purpose, write.commit, write.state.value, write.reason, write.waits_on))
+    return tuple(waiting)
+
+
+def _ahead(book: Book, state: SourceState) -> tuple[int, str]:
+    """How many commits of people are on the branch that do not run, and why the newest does not."""
+    runs = [
+        c for a in book.applications.values() if a.source == state.id and a.last_good for c in (_running(book, a.id),)
+    ]
+    current = {c.id for c in runs if c} | {c.from_candidate for c in runs if c}
+    if state.role == "code":
+        current |= {c.from_candidate for a in book.applications for c in (_running(book, a),) if c}
+    count = 0
+    for event in reversed(book.streams.get(state.id, [])):
+        if not isinstance(event.fact, ev.SourceMoved):
+            continue
+        if event.fact.candidate in current and event.fact.candidate:
+            break
+        count += 0 if event.fact.ours else event.fact.commits
+    newest = book.candidates.get(state.newest.id) if state.newest else None
+    if not count or newest is None:
+        return count, ""
+    return count, state.pinned.get(newest.id) or newest.reason or _why_not(book, state, newest)
+
+
+def _why_not(book: Book, state: SourceState, newest: CandidateState) -> str:
+    for application in book.applications.values():
+        if newest.id in application.condemned:
+            return application.condemned[newest.id]
+    if newest.verdict is Verdict.PENDING:
+        return "being checked"
+    return "paused" if state.pause else "rolling out"
+
+
+# --- applications --------------------------------------------------------------------------------
+
+
+def _running(book: Book, application: str) -> CandidateState | None:
+    """What runs: the Candidate of the newest rollout that turned healthy."""
+    good = book.applications[application].last_good
+    return book.candidates.get(good) if good else None
+
+
+def _application(book: Book, stream: str, now: datetime, judgements: tuple[Judgement, ...]) -> ApplicationStatus:
+    state = book.applications[stream]
+    own = rollouts(book, stream)
+    healthy = next((r for r in reversed(own) if r.outcome == "healthy"), None)
+    drifts = [e for e in book.streams[stream] if isinstance(e.fact, ev.Drifted)]
+    drift = drifts[-1].fact if drifts else None
+    return ApplicationStatus(
+        id=stream,
+        name=state.name,
+        environment=state.environment,
+        target=state.target,
+        source=state.source,
+        health=state.health or ("progressing" if state.current else ""),
+        reason=state.health_reason,
+        running=brief(_running(book, stream)),
+        images=images_of(book, state.last_good),
+        since=healthy.ended if healthy else None,
+        sync=_sync(own[-1], now) if own and own[-1].outcome != "healthy" else None,
+        drift=drift.what if isinstance(drift, ev.Drifted) else "",
+        drift_at=drifts[-1].time if drifts else None,
+        drift_repaired=drift.repaired if isinstance(drift, ev.Drifted) else True,
+        objects=tuple(ReplicaView(str(j.ref), j.health.value, j.reason) for j in judgements),
+    )
+
+
+def _sync(rollout: Rollout, now: datetime) -> SyncView:
+    phase = "verifying" if rollout.outcome == "running" and rollout.applied else rollout.outcome
+    until = rollout.ended or now
+    return SyncView(
+        rollout.candidate,
+        rollout.commit,
+        rollout.attempt,
+        "applying" if phase == "running" else phase,
+        rollout.why,
+        max(0.0, round((until - rollout.started).total_seconds(), 3)),
+        rollout.reason,
+    )
+
+
+def _summary(sources: tuple[SourceStatus, ...], applications: tuple[ApplicationStatus, ...]) -> Summary:
+    if not sources:
+        return Summary.EMPTY
+    if any(a.health in ("degraded", "missing") for a in applications):
+        return Summary.DEGRADED
+    if any(s.undo_held or s.down or s.gone or any(w.state == "refused" for w in s.writes) for s in sources) or any(
+        a.sync and a.sync.phase in (Phase.HELD.value, Phase.CONDEMNED.value) for a in applications
+    ):
+        return Summary.HELD
+    if any(s.newest and s.newest.state == "pending" for s in sources) or any(
+        a.sync and a.sync.phase in ("applying", "verifying") for a in applications
+    ):
+        return Summary.PROGRESSING
+    if any(s.paused for s in sources):
+        return Summary.PAUSED
+    # A red push is not ill health: what runs is what is good. `status` says how far the branch is ahead.
+    return Summary.HEALTHY if applications else Summary.PROGRESSING
