@@ -101,6 +101,10 @@ class SourceError(Exception):
     """The remote could not be reached or read: the message says what to try. Never an undo."""
 
 
+class CommitRefused(SourceError):
+    """This commit holds a path that is never read or written (`..`, `.git`): its own fault, the next push mends it."""
+
+
 class Pushed(Struct, frozen=True):
     commit: Oid
 
