@@ -1,0 +1,28 @@
+"""Fixtures that every folder of tests may use. The servers themselves are in tests/servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from servers.git import HttpServer, Repo, SshServer, http_server, ssh_server
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Repo:
+    """An empty bare repository at <tmp_path>/srv/acme/app.git, served by `git_http` and `git_ssh` as acme/app.git."""
+    return Repo(tmp_path / "srv/acme/app.git")
+
+
+@pytest.fixture
+async def git_http(tmp_path: Path) -> AsyncIterator[HttpServer]:
+    (tmp_path / "srv").mkdir(exist_ok=True)
+    async with http_server(tmp_path / "srv") as server:
+        yield server
+
+
+@pytest.fixture
+async def git_ssh(tmp_path: Path) -> AsyncIterator[SshServer]:
+    async with ssh_server(tmp_path / "srv", tmp_path / "ssh") as server:
+        yield server
