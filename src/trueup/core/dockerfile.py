@@ -138,7 +138,7 @@ def _instructions(lines: Sequence[str], file: str, escape: str) -> list[Instruct
             at += 1
             continue
         start, (text, at) = at, _logical_line(lines, at, escape)
-        word, rest = (text.strip().split(None, 1) + [""])[:2]
+        word, rest = [*text.strip().split(None, 1), ""][:2]
         word = word.upper()
         place = Place(file, start + 1)
         if word not in WORDS:
