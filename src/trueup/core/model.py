@@ -24,7 +24,8 @@ class Place(Struct, frozen=True, order=True):
     column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}" if self.line else self.file
+        file = self.file if self.file.isprintable() else repr(self.file)[1:-1]  # a newline must not forge a line
+        return f"{file}:{self.line}" if self.line else file
 
 
 class Severity(enum.Enum):
