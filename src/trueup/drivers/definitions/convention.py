@@ -1,0 +1,283 @@
+"""What a repository is, by convention: a tree of paths and some contents → `Found`. Pure; nothing is configured.
+
+Manifests are the *.yaml, *.yml and *.json files whose documents are Kubernetes objects. Kustomize folders and Helm
+charts are named, never taken for plain manifests.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from trueup.core.commands import (
+    action_build,
+    calls,
+    github_commands,
+    github_steps,
+    gitlab_commands,
+    image_build,
+    jenkins_commands,
+    jenkins_stages,
+)
+from trueup.core.found import Application, Command, Dockerfile, Found, ImageBuild, Pipeline
+from trueup.core.model import Finding, Oid, Place, Severity, Tree
+from trueup.core.yamldoc import Doc, Limits, Schema, YamlFault, documents
+
+MANIFEST_FOLDERS = frozenset(
+    {"config", "k8s", "kubernetes", "kube", "deploy", "deployment", "deployments", "manifests"}
+)
+NOT_DEPLOYED = frozenset({
+    "test", "tests", "testdata", "fixtures", "node_modules", "vendor", "docs", "doc", "example", "examples", "samples",
+    "third_party",
+})  # fmt: skip
+KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+# API groups of files that only look like Kubernetes objects: tools' own configuration
+NOT_OBJECTS = re.compile(
+    r"(skaffold|kind\.x-k8s\.io|kubeadm\.k8s\.io|kubelet\.config|kubeproxy\.config|kubescheduler\.config|eksctl\.io"
+    r"|backstage\.io|kustomize\.config|audit\.k8s\.io|apiserver\.(config\.)?k8s\.io|client\.authentication|k3d\.io"
+    r"|ctlptl\.dev|tilt\.dev|config\.openshift\.io/tool|score\.dev|helmfile)"
+)
+_YAML = (".yaml", ".yml")
+_READ_LIMIT = Limits().size_bytes
+_SMALL = 1 << 20  # pipelines, Dockerfiles, Terraform, monitoring: larger ones are not read
+
+
+def wanted(tree: Tree) -> tuple[str, ...]:
+    """The paths whose content `find` and the checks read; everything else is judged by its name."""
+    files = ((path, entry.size_bytes) for path, entry in tree.items() if entry.mode & 0o170000 == 0o100000)
+    return tuple(sorted(path for path, size_bytes in files if _is_wanted(path, size_bytes)))
+
+
+def _is_wanted(path: str, size_bytes: int) -> bool:
+    if _hidden(path) and not _pipeline(path):
+        return False
+    if path.endswith((*_YAML, ".json")) and not _pipeline(path):
+        return size_bytes <= _READ_LIMIT and not _excluded(path)
+    named = _pipeline(path) or _dockerfile(path) or path.endswith(".tf") or _requirements(path)
+    return bool(named) and size_bytes <= _SMALL
+
+
+def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> Found:
+    """What the tree holds. `blobs` has at least the contents of `wanted(tree)`; `name` is the repository's."""
+    text = {path: blobs[tree[path].oid] for path in wanted(tree) if tree[path].oid in blobs}
+    kustomizations = _named(tree, lambda path: posixpath.basename(path) in KUSTOMIZATIONS)
+    charts = _named(tree, lambda path: posixpath.basename(path) == "Chart.yaml")
+    apart = tuple(_folder(path) for path in (*kustomizations, *charts))
+    manifests = tuple(p for p in sorted({*_manifests(text), *_too_large(tree), *_links(tree)}) if not _below(p, apart))
+    monitoring = {p: d for p, d in text.items() if p not in manifests and not _below(p, apart) and not _pipeline(p)}
+    pipelines = tuple(_read_pipeline(path, data) for path, data in sorted(text.items()) if _pipeline(path))
+    return Found(
+        name=name,
+        applications=(Application(name, manifests),) if manifests else (),
+        dockerfiles=_dockerfiles(tree, pipelines),
+        pipelines=pipelines,
+        terraform=_named(tree, lambda path: path.endswith(".tf")),
+        prometheus=tuple(p for p, d in monitoring.items() if _is_prometheus(p, d)),
+        rules=tuple(p for p, d in monitoring.items() if p.endswith(_YAML) and _GROUPS.search(d)),
+        dashboards=tuple(p for p in monitoring if _is_dashboard(p)),
+        requirements=_named(tree, _requirements),
+        kustomizations=kustomizations,
+        charts=charts,
+        compose=_named(tree, lambda path: bool(_COMPOSE.fullmatch(posixpath.basename(path)))),
+        readme=next((p for p in sorted(tree) if "/" not in p and p.lower().startswith("readme")), ""),
+        findings=tuple(_not_supported(tree, manifests, kustomizations, charts)),
+    )
+
+
+# --- paths -----------------------------------------------------------------------------------------
+
+_COMPOSE = re.compile(r"(docker-)?compose(\.[\w.-]+)?\.ya?ml")
+
+
+def _folder(path: str) -> str:
+    return posixpath.dirname(path)
+
+
+def _below(path: str, folders: Iterable[str]) -> bool:
+    return any(not folder or path.startswith(folder + "/") for folder in folders)
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _excluded(path: str) -> bool:
+    return not NOT_DEPLOYED.isdisjoint(path.split("/")[:-1])
+
+
+def _named(tree: Tree, test: Callable[[str], bool]) -> tuple[str, ...]:
+    return tuple(sorted(path for path in tree if not _hidden(path) and not _excluded(path) and test(path)))
+
+
+def _dockerfile(path: str) -> bool:
+    name = posixpath.basename(path)
+    if name.endswith(".dockerignore"):
+        return False
+    return name in ("Dockerfile", "Containerfile") or name.startswith("Dockerfile.") or name.endswith(".Dockerfile")
+
+
+def _requirements(path: str) -> bool:
+    name = posixpath.basename(path)
+    return name.startswith("requirements") and name.endswith(".txt")
+
+
+def _pipeline(path: str) -> str:
+    """ "github", "gitlab", "jenkins", or "" for other files."""
+    if path.startswith(".github/workflows/") and path.count("/") == 2 and path.endswith(_YAML):
+        return "github"
+    if path in (".gitlab-ci.yml", ".gitlab-ci.yaml"):
+        return "gitlab"
+    return "jenkins" if posixpath.basename(path) == "Jenkinsfile" and not _excluded(path) else ""
+
+
+# --- manifests -------------------------------------------------------------------------------------
+
+_VERSION_LINE = re.compile(rb"""^(?:-[ ]+|[ ]+)?["']?apiVersion["']?[ ]*:[ ]*["']?([^\s"'#,}]+)""", re.MULTILINE)
+_KIND_LINE = re.compile(rb"""^(?:-[ ]+|[ ]+)?["']?kind["']?[ ]*:[ ]*\S""", re.MULTILINE)
+_JSON_VERSION = re.compile(rb'"apiVersion"\s*:\s*"([^"]+)"')
+_JSON_KIND = re.compile(rb'"kind"\s*:\s*"')
+
+
+def _manifests(text: Mapping[str, bytes]) -> list[str]:
+    return [
+        p for p, data in text.items() if p.endswith((*_YAML, ".json")) and not _pipeline(p) and is_manifest(p, data)
+    ]
+
+
+def is_manifest(path: str, data: bytes) -> bool:
+    """Whether a file states Kubernetes objects: apiVersion and kind; in the conventional folders apiVersion is enough,
+    so that a forgotten kind is said rather than skipped."""
+    if path.endswith(".json"):
+        version = _JSON_VERSION.search(data)
+        return bool(version and _JSON_KIND.search(data) and not _is_tool(version))
+    version = _VERSION_LINE.search(data)
+    if version is None:
+        return bool(_in_manifest_folder(path) and _JSON_VERSION.search(data) and _JSON_KIND.search(data))
+    if _is_tool(version):
+        return False
+    return bool(_KIND_LINE.search(data)) or _in_manifest_folder(path)
+
+
+def _is_tool(version: re.Match[bytes]) -> bool:
+    """Grafana's provisioning files say `apiVersion: 1`; other tools have groups of their own."""
+    text = version.group(1).decode("ascii", "replace")
+    return text.isdigit() or bool(NOT_OBJECTS.search(text))
+
+
+def _in_manifest_folder(path: str) -> bool:
+    return not MANIFEST_FOLDERS.isdisjoint(path.split("/")[:-1])
+
+
+def _candidate(path: str) -> bool:
+    return path.endswith((*_YAML, ".json")) and _in_manifest_folder(path) and not _hidden(path) and not _excluded(path)
+
+
+def _too_large(tree: Tree) -> list[str]:
+    """Files that would be read if they were smaller: named by the renderer."""
+    return [path for path, entry in tree.items() if entry.size_bytes > _READ_LIMIT and _candidate(path)]
+
+
+def _links(tree: Tree) -> list[str]:
+    """Symbolic links among the manifests: refused by name by the renderer."""
+    return [path for path, entry in tree.items() if entry.mode == 0o120000 and _candidate(path)]
+
+
+def _not_supported(
+    tree: Tree, manifests: Sequence[str], kustomizations: Sequence[str], charts: Sequence[str]
+) -> Iterable[Finding]:
+    for path in kustomizations:
+        yield Finding(
+            Severity.ERROR, "kustomize-not-supported", Place(path), "Kustomize is not rendered by this version",
+            "Commit its output (`kustomize build DIR > deploy/manifests.yaml`) and remove this file, or wait for it.",
+        )  # fmt: skip
+    for path in charts:
+        severity = Severity.WARNING if manifests else Severity.ERROR
+        yield Finding(
+            severity, "helm-not-supported", Place(path), "a Helm chart, which this version does not render",
+            "Commit its output (`helm template NAME DIR > deploy/manifests.yaml`), or wait for it.",
+        )  # fmt: skip
+    for path, entry in sorted(tree.items()):
+        if entry.mode == 0o160000:
+            yield Finding(
+                Severity.NOTE, "submodule", Place(path), "a submodule: its files are not part of this commit",
+                "Nothing, unless manifests or a build need them; then copy them here.",
+            )  # fmt: skip
+
+
+# --- monitoring ------------------------------------------------------------------------------------
+
+_GROUPS = re.compile(rb"^groups[ ]*:", re.MULTILINE)
+_SCRAPE = re.compile(rb"^(scrape_configs|rule_files|alerting|remote_write)[ ]*:", re.MULTILINE)
+
+
+def _is_prometheus(path: str, data: bytes) -> bool:
+    if not path.endswith(_YAML) or _GROUPS.search(data):
+        return False
+    return bool(_SCRAPE.search(data)) or posixpath.basename(path).lower().startswith("prometheus")
+
+
+def _is_dashboard(path: str) -> bool:
+    name, folders = posixpath.basename(path).lower(), {part.lower() for part in path.split("/")[:-1]}
+    return name.endswith(".json") and ("dashboard" in name or not folders.isdisjoint({"dashboards", "grafana"}))
+
+
+# --- pipelines -------------------------------------------------------------------------------------
+
+
+def _read_pipeline(path: str, data: bytes) -> Pipeline:
+    system = _pipeline(path)
+    name = posixpath.basename(path) if system == "jenkins" else posixpath.splitext(posixpath.basename(path))[0]
+    if system == "jenkins":
+        text = data.decode("utf-8", "replace")
+        return _pipeline_of(
+            path, system, name, ("webhook or poll",), jenkins_stages(text), jenkins_commands(text, path)
+        )
+    try:
+        doc = documents(data, path, schema=Schema.CORE)[0]
+    except (YamlFault, IndexError):
+        return Pipeline(path, system, name, system == "github")
+    body = doc.body if isinstance(doc.body, dict) else {}
+    if system == "gitlab":
+        jobs = tuple(k for k, v in body.items() if isinstance(v, dict) and "script" in v)
+        return _pipeline_of(path, system, name, ("push",), jobs, gitlab_commands(doc))
+    found = body.get("jobs")
+    jobs = tuple(str(job) for job in found) if isinstance(found, dict) else ()
+    name = str(body.get("name") or name)
+    return _with_actions(_pipeline_of(path, system, name, _triggers(body.get("on")), jobs, github_commands(doc)), doc)
+
+
+def _triggers(on: object) -> tuple[str, ...]:
+    if isinstance(on, str):
+        return (on,)
+    return tuple(str(event) for event in on) if isinstance(on, (list, dict)) else ()
+
+
+def _pipeline_of(
+    path: str, system: str, name: str, triggers: tuple[str, ...], jobs: tuple[str, ...], commands: Iterable[Command]
+) -> Pipeline:
+    listed = tuple(commands)
+    builds = tuple(
+        build for command in listed for words in calls(command.text) if (build := image_build(words, command.place))
+    )
+    return Pipeline(path, system, name, system == "github", triggers, jobs, listed, builds)
+
+
+def _with_actions(pipeline: Pipeline, doc: Doc) -> Pipeline:
+    builds = [action_build(step, doc.place(*path)) for path, _, step in github_steps(doc)]
+    return Pipeline(
+        pipeline.path, pipeline.system, pipeline.name, pipeline.native, pipeline.triggers, pipeline.jobs,
+        pipeline.commands, (*pipeline.builds, *(build for build in builds if build)),
+    )  # fmt: skip
+
+
+def _dockerfiles(tree: Tree, pipelines: Sequence[Pipeline]) -> tuple[Dockerfile, ...]:
+    builds: dict[str, ImageBuild] = {}
+    for pipeline in pipelines:
+        for build in pipeline.builds:
+            builds.setdefault(build.dockerfile, build)
+    return tuple(
+        Dockerfile(path, (build.context if build else "") or _folder(path) or ".", build)
+        for path in _named(tree, _dockerfile)
+        for build in (builds.get(path),)
+    )

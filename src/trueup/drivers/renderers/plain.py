@@ -1,0 +1,118 @@
+"""Plain manifests: files → desired objects, with the place of each and the span of every image.
+
+Pure: gets bytes, never fetches. What cannot be read is an ERROR finding that names file and line; the objects of a
+file with such a finding are left out, so that a caller deploys nothing on the strength of half a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from trueup.core.images import image_uses
+from trueup.core.manifests import Manifest, Rendered
+from trueup.core.model import Finding, Oid, Place, Severity, Tree
+from trueup.core.objects import Malformed, make_object
+from trueup.core.yamldoc import Doc, Limits, YamlFault, child, documents, too_large
+
+FILE_MODES = (0o100644, 0o100755, 0o100664)
+LFS = b"version https://git-lfs.github.com/spec/"
+
+
+def render(
+    tree: Tree,
+    blobs: Mapping[Oid, bytes],
+    paths: Sequence[str],
+    *,
+    namespace: str = "default",
+    limits: Limits | None = None,
+) -> Rendered:
+    """Every object that the files at `paths` state, in order of path and position."""
+    limits = limits or Limits()
+    manifests: list[Manifest] = []
+    findings: list[Finding] = []
+    for path in sorted(paths):
+        try:
+            manifests += read_file(path, _bytes(tree, blobs, path, limits), namespace=namespace, limits=limits)
+        except YamlFault as fault:
+            findings.append(fault.finding("manifest-unreadable"))
+        except Invalid as fault:
+            findings += fault.findings
+    return Rendered(tuple(manifests), (*findings, *_stated_twice(manifests)))
+
+
+class Invalid(Exception):
+    """Documents that are no Kubernetes objects."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__(findings[0].message)
+        self.findings = tuple(findings)
+
+
+def read_file(
+    path: str, data: bytes, *, namespace: str = "default", limits: Limits | None = None
+) -> tuple[Manifest, ...]:
+    """The objects of one file. Same bytes, same objects: they may be kept by blob id. Raises YamlFault, Invalid."""
+    if data.startswith(LFS):
+        raise YamlFault(Place(path, 1), "a Git LFS pointer, not a manifest", "Keep manifests out of LFS.")
+    manifests: list[Manifest] = []
+    findings: list[Finding] = []
+    for doc in documents(data, path, limits=limits):
+        for part in _flat(doc):
+            try:
+                manifests.append(_manifest(part, namespace))
+            except Malformed as fault:
+                findings.append(
+                    Finding(Severity.ERROR, "manifest-invalid", part.key_place(*fault.path) if fault.path
+                            else part.place(), fault.message, fault.fix)
+                )  # fmt: skip
+    if findings:
+        raise Invalid(findings)
+    return tuple(manifests)
+
+
+def _bytes(tree: Tree, blobs: Mapping[Oid, bytes], path: str, limits: Limits) -> bytes:
+    entry = tree.get(path)
+    if entry is None:
+        raise YamlFault(Place(path), "no such file in this commit", "Restore the file, or remove what names it.")
+    if entry.mode == 0o120000:
+        raise YamlFault(Place(path), "a symbolic link, which is not followed", "Put the manifest itself here.")
+    if entry.mode not in FILE_MODES:
+        raise YamlFault(Place(path), "a submodule, which is not read", "Put the manifest itself here.")
+    if entry.size_bytes > limits.size_bytes:
+        raise too_large(path, entry.size_bytes, limits)
+    data = blobs.get(entry.oid)
+    if data is None:
+        raise YamlFault(Place(path), "its content could not be read from Git", "Run `git fsck` in the repository.")
+    return data
+
+
+def _flat(doc: Doc) -> Iterator[Doc]:
+    """The document, or the items of a List. Empty documents are nothing."""
+    body = doc.body
+    if body is None:
+        return
+    if isinstance(body, dict) and body.get("kind") == "List" and isinstance(body.get("items"), list):
+        items = child(doc.root, "items")
+        for node in items.items if items is not None and isinstance(items.items, list) else ():
+            yield from _flat(Doc(doc.file, doc.data, node))
+        return
+    yield doc
+
+
+def _manifest(doc: Doc, namespace: str) -> Manifest:
+    return Manifest(make_object(doc.body, doc.place(), image_uses(doc), namespace=namespace), doc)
+
+
+def _stated_twice(manifests: Iterable[Manifest]) -> Iterator[Finding]:
+    first: dict[object, Manifest] = {}
+    for manifest in manifests:
+        before = first.setdefault(manifest.object.ref, manifest)
+        if before is not manifest:
+            ref, places = manifest.object.ref, f"{before.object.place} and {manifest.object.place}"
+            yield Finding(
+                Severity.ERROR,
+                "object-stated-twice",
+                manifest.object.place,
+                f"{ref} in namespace {ref.namespace or '(none)'} is stated at {places}",
+                "Keep one of them, or rename one.",
+            )
