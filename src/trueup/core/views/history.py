@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trueup.core import events as ev
-from trueup.core.views.book import Book
+from trueup.core.views.chronicle import Chronicle
 
 
 class Image(Struct, frozen=True):
@@ -47,30 +47,30 @@ class History(Struct, frozen=True):
     rollouts: tuple[Rollout, ...]  # newest first
 
 
-def history(book: Book, application: str = "", limit: int = 0) -> History:
+def history(chronicle: Chronicle, application: str = "", limit: int = 0) -> History:
     """The rollouts of one application (by name), or of all; `limit` 0 means every one."""
-    every = [r for stream in book.applications for r in rollouts(book, stream)]
+    every = [r for stream in chronicle.applications for r in rollouts(chronicle, stream)]
     chosen = [r for r in every if application in ("", r.application)]
     chosen.sort(key=lambda r: (r.started, r.stream, r.attempt), reverse=True)
     return History(tuple(chosen[:limit] if limit else chosen))
 
 
-def rollouts(book: Book, stream: str) -> list[Rollout]:
+def rollouts(chronicle: Chronicle, stream: str) -> list[Rollout]:
     """One application's rollouts, oldest first."""
     found: list[Rollout] = []
-    for event in book.streams.get(stream, ()):
+    for event in chronicle.streams.get(stream, ()):
         if isinstance(event.fact, ev.SyncStarted):
             if found and found[-1].outcome in ("running", "held"):
                 found[-1] = _ended(found[-1], "superseded", event.time)
-            found.append(_started(book, stream, event, event.fact))
+            found.append(_started(chronicle, stream, event, event.fact))
         elif found:
             found[-1] = _next(found[-1], event)
     return found
 
 
-def _started(book: Book, stream: str, event: ev.Event, fact: ev.SyncStarted) -> Rollout:
-    application = book.applications[stream]
-    candidate = book.candidates.get(fact.candidate)
+def _started(chronicle: Chronicle, stream: str, event: ev.Event, fact: ev.SyncStarted) -> Rollout:
+    application = chronicle.applications[stream]
+    candidate = chronicle.candidates.get(fact.candidate)
     return Rollout(
         application=application.name,
         environment=application.environment,
@@ -81,9 +81,9 @@ def _started(book: Book, stream: str, event: ev.Event, fact: ev.SyncStarted) -> 
         commit=candidate.commit if candidate else "",
         subject=candidate.subject if candidate else "",
         author=candidate.author if candidate else "",
-        images=images_of(book, fact.candidate),
+        images=images_of(chronicle, fact.candidate),
         why=fact.why,
-        who=_who(book, application.source, event, fact),
+        who=_who(chronicle, application.source, event, fact),
         outcome="running",
         started=event.time,
         create=fact.create,
@@ -92,33 +92,35 @@ def _started(book: Book, stream: str, event: ev.Event, fact: ev.SyncStarted) -> 
     )
 
 
-def images_of(book: Book, candidate: str) -> tuple[Image, ...]:
+def images_of(chronicle: Chronicle, candidate: str) -> tuple[Image, ...]:
     """What was built for a Candidate, or for the code Candidate that it deploys."""
-    found = book.candidates.get(candidate)
+    found = chronicle.candidates.get(candidate)
     if found is None:
         return ()
     if not found.images and found.from_candidate:
-        return images_of(book, found.from_candidate)
+        return images_of(chronicle, found.from_candidate)
     return tuple(Image(i.repository, i.digest) for i in found.images.values())
 
 
-def _who(book: Book, source: str, event: ev.Event, fact: ev.SyncStarted) -> str:
+def _who(chronicle: Chronicle, source: str, event: ev.Event, fact: ev.SyncStarted) -> str:
     if fact.why == "rollback":
         asked = [
-            e for e in book.streams.get(source, ()) if isinstance(e.fact, ev.SourceRollback) and e.time <= event.time
+            e
+            for e in chronicle.streams.get(source, ())
+            if isinstance(e.fact, ev.SourceRollback) and e.time <= event.time
         ]
         return asked[-1].by.name if asked else event.by.name
     if fact.why == "push":
-        return author_of(book, fact.candidate) or event.by.name
+        return author_of(chronicle, fact.candidate) or event.by.name
     return event.by.name
 
 
-def author_of(book: Book, candidate: str) -> str:
+def author_of(chronicle: Chronicle, candidate: str) -> str:
     """The person whose commit this is, through a configuration repository when there is one."""
-    found = book.candidates.get(candidate)
+    found = chronicle.candidates.get(candidate)
     if found is None:
         return ""
-    return (author_of(book, found.from_candidate) if found.from_candidate else "") or found.author
+    return (author_of(chronicle, found.from_candidate) if found.from_candidate else "") or found.author
 
 
 def _next(rollout: Rollout, event: ev.Event) -> Rollout:

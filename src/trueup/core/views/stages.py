@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from trueup.core import events as ev
 from trueup.core.candidate import CandidateState, Verdict, WriteState
-from trueup.core.views.book import Book, RunView, made_from, runs_of, short, short_digest
+from trueup.core.views.chronicle import Chronicle, RunView, made_from, runs_of, short, short_digest
 from trueup.core.views.history import Rollout, rollouts
 
 
@@ -30,19 +30,19 @@ class Stage(Struct, frozen=True):
     detail: str = ""
 
 
-def stages(book: Book, candidate: str, now: datetime) -> tuple[Stage, ...]:
+def stages(chronicle: Chronicle, candidate: str, now: datetime) -> tuple[Stage, ...]:
     """The six stages of a Candidate. What is still running counts its seconds up to `now`."""
-    state = book.candidates.get(candidate)
+    state = chronicle.candidates.get(candidate)
     if state is None:
         return ()
-    latest = _latest_rollout(book, candidate)
+    latest = _latest_rollout(chronicle, candidate)
     return (
-        _check(book, state, now),
-        _pipelines(book, state, now),
+        _check(chronicle, state, now),
+        _pipelines(chronicle, state, now),
         _image(state),
         _rollout(latest, now, _over(state)),
         _verify(latest, now, _over(state)),
-        _write(book, state, now),
+        _write(chronicle, state, now),
     )
 
 
@@ -63,8 +63,8 @@ def _when(events: Sequence[ev.Event], *kinds: type[ev.Fact]) -> datetime | None:
     return next((e.time for e in events if isinstance(e.fact, kinds)), None)
 
 
-def _check(book: Book, state: CandidateState, now: datetime) -> Stage:
-    ended = _when(book.streams[state.id], ev.CandidateChecked)
+def _check(chronicle: Chronicle, state: CandidateState, now: datetime) -> Stage:
+    ended = _when(chronicle.streams[state.id], ev.CandidateChecked)
     seconds = _seconds(state.created, ended or now)
     if not state.checked:
         return Stage("check", StageState.RUNNING, seconds)
@@ -74,13 +74,13 @@ def _check(book: Book, state: CandidateState, now: datetime) -> Stage:
     return Stage("check", StageState.DONE, seconds, warnings)
 
 
-def _pipelines(book: Book, state: CandidateState, now: datetime) -> Stage:
+def _pipelines(chronicle: Chronicle, state: CandidateState, now: datetime) -> Stage:
     if not state.planned:
         return Stage("pipelines", _rest(_over(state)))
-    events = book.streams[state.id]
+    events = chronicle.streams[state.id]
     verdict = _when(events, ev.CandidateGreen, ev.CandidateRed, ev.CandidateSuperseded)
     seconds = _seconds(_when(events, ev.CandidateRuns), verdict or now)
-    runs = runs_of(book, state)
+    runs = runs_of(chronicle, state)
     if not runs and not state.required:
         return Stage("pipelines", StageState.SKIPPED, 0.0, "none in this repository")
     detail = ", ".join(_told(r) for r in runs)
@@ -116,9 +116,9 @@ def _image(state: CandidateState) -> Stage:
     return Stage("image", _rest(_over(state)))
 
 
-def _latest_rollout(book: Book, candidate: str) -> Rollout | None:
-    wanted = made_from(book, candidate)
-    every = [r for a in book.applications for r in rollouts(book, a) if r.candidate in wanted]
+def _latest_rollout(chronicle: Chronicle, candidate: str) -> Rollout | None:
+    wanted = made_from(chronicle, candidate)
+    every = [r for a in chronicle.applications for r in rollouts(chronicle, a) if r.candidate in wanted]
     return max(every, key=lambda r: (r.started, r.attempt), default=None)
 
 
@@ -155,10 +155,10 @@ def _verify(rollout: Rollout | None, now: datetime, over: bool) -> Stage:
     return Stage("verify", VERIFIED[rollout.outcome], seconds, rollout.reason)
 
 
-def _write(book: Book, state: CandidateState, now: datetime) -> Stage:
+def _write(chronicle: Chronicle, state: CandidateState, now: datetime) -> Stage:
     writes = [
         (source, w)
-        for source in book.sources.values()
+        for source in chronicle.sources.values()
         for w in source.writes.values()
         if w.candidate == state.id and w.purpose in ("write-back", "deploy")
     ]
@@ -167,7 +167,7 @@ def _write(book: Book, state: CandidateState, now: datetime) -> Stage:
             return Stage("write-back", StageState.SKIPPED, 0.0, "nothing to state")
         return Stage("write-back", _rest(_over(state)))
     source, write = writes[-1]
-    events = [e for e in book.streams[source.id] if getattr(e.fact, "commit", "") == write.commit]
+    events = [e for e in chronicle.streams[source.id] if getattr(e.fact, "commit", "") == write.commit]
     began = _when(events, ev.WriteIntended)
     ended = _when(events, ev.WritePushed, ev.WriteRefused)
     match write.state:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from trueup.core import events as ev
 from trueup.core.candidate import CandidateState, Phase, SourceState, Verdict, WriteState
 from trueup.core.model import Judgement
-from trueup.core.views.book import Book, short
+from trueup.core.views.chronicle import Chronicle, short
 from trueup.core.views.history import Image, Rollout, images_of, rollouts
 from trueup.core.views.stages import Stage, stages
 
@@ -118,24 +118,24 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 def status(
-    book: Book,
+    chronicle: Chronicle,
     now: datetime,
     *,
     running: bool = False,
     judgements: Mapping[str, tuple[Judgement, ...]] | None = None,
 ) -> Status:
     """Everything at once. `judgements`: application id → what the target says now, when it could be asked."""
-    applications = tuple(_application(book, a, now, (judgements or {}).get(a, ())) for a in book.applications)
-    sources = tuple(_source(book, s, now) for s in book.sources.values())
+    applications = tuple(_application(chronicle, a, now, (judgements or {}).get(a, ())) for a in chronicle.applications)
+    sources = tuple(_source(chronicle, s, now) for s in chronicle.sources.values())
     return Status(summary=_summary(sources, applications), running=running, sources=sources, applications=applications)
 
 
 # --- sources -------------------------------------------------------------------------------------
 
 
-def _source(book: Book, state: SourceState, now: datetime) -> SourceStatus:
-    newest = book.candidates.get(state.newest.id) if state.newest else None
-    ahead, reason = _ahead(book, state)
+def _source(chronicle: Chronicle, state: SourceState, now: datetime) -> SourceStatus:
+    newest = chronicle.candidates.get(state.newest.id) if state.newest else None
+    ahead, reason = _ahead(chronicle, state)
     commits = {c.id: c.commit for c in state.candidates.values()}
     return SourceStatus(
         id=state.id,
@@ -148,11 +148,11 @@ def _source(book: Book, state: SourceState, now: datetime) -> SourceStatus:
         down=state.down,
         rights=state.rights,
         newest=brief(newest),
-        stages=stages(book, newest.id, now) if newest else (),
+        stages=stages(chronicle, newest.id, now) if newest else (),
         ahead=ahead,
         ahead_reason=reason,
         paused=_paused(state, now),
-        rollback=_rollback(book, state),
+        rollback=_rollback(chronicle, state),
         writes=_writes(state),
         pinned_out={commits.get(c, c): why for c, why in state.pinned.items()},
         undo_held={commits.get(c, c): why for c, why in state.undo_held.items()},
@@ -173,12 +173,14 @@ def _paused(state: SourceState, now: datetime) -> PauseView | None:
     return PauseView(pause.until, pause.why, pause.by)
 
 
-def _rollback(book: Book, state: SourceState) -> str:
+def _rollback(chronicle: Chronicle, state: SourceState) -> str:
     wish = state.rollback
     if wish is None:
         return ""
     greens = [
-        c.number for s in state.candidates if (c := book.candidates.get(s)) is not None and c.verdict is Verdict.GREEN
+        c.number
+        for s in state.candidates
+        if (c := chronicle.candidates.get(s)) is not None and c.verdict is Verdict.GREEN
     ]
     if greens and max(greens) > wish.after:
         return ""  # a later green push has resumed
@@ -197,29 +199,38 @@ def _writes(state: SourceState) -> tuple[OpenWrite, ...]:
     return tuple(waiting)
 
 
-def _ahead(book: Book, state: SourceState) -> tuple[int, str]:
+def _ahead(chronicle: Chronicle, state: SourceState) -> tuple[int, str]:
     """How many commits of people are on the branch that do not run, and why the newest does not."""
     runs = [
-        c for a in book.applications.values() if a.source == state.id and a.last_good for c in (_running(book, a.id),)
+        c
+        for a in chronicle.applications.values()
+        if a.source == state.id and a.last_good
+        for c in (_running(chronicle, a.id),)
     ]
     current = {c.id for c in runs if c} | {c.from_candidate for c in runs if c}
     if state.role == "code":
-        current |= {c.from_candidate for a in book.applications for c in (_running(book, a),) if c}
-    count = 0
-    for event in reversed(book.streams.get(state.id, [])):
+        current |= {c.from_candidate for a in chronicle.applications for c in (_running(chronicle, a),) if c}
+    count, undone = 0, _undone(state)
+    for event in reversed(chronicle.streams.get(state.id, [])):
         if not isinstance(event.fact, ev.SourceMoved):
             continue
         if event.fact.candidate in current and event.fact.candidate:
             break
-        count += 0 if event.fact.ours else event.fact.commits
-    newest = book.candidates.get(state.newest.id) if state.newest else None
+        count += 0 if event.fact.ours or 0 < event.fact.number <= undone else event.fact.commits
+    newest = chronicle.candidates.get(state.newest.id) if state.newest else None
     if not count or newest is None:
         return count, ""
-    return count, state.pinned.get(newest.id) or newest.reason or _why_not(book, state, newest)
+    return count, state.pinned.get(newest.id) or newest.reason or _why_not(chronicle, state, newest)
 
 
-def _why_not(book: Book, state: SourceState, newest: CandidateState) -> str:
-    for application in book.applications.values():
+def _undone(state: SourceState) -> int:
+    """The newest Candidate's number that a pushed commit of ours undid, all before it included; 0 for none."""
+    bad = [w.condemned for w in state.writes.values() if w.purpose == "undo" and w.state is WriteState.PUSHED]
+    return max((state.candidates[c].number for c in bad if c in state.candidates), default=0)
+
+
+def _why_not(chronicle: Chronicle, state: SourceState, newest: CandidateState) -> str:
+    for application in chronicle.applications.values():
         if newest.id in application.condemned:
             return application.condemned[newest.id]
     if newest.verdict is Verdict.PENDING:
@@ -230,17 +241,19 @@ def _why_not(book: Book, state: SourceState, newest: CandidateState) -> str:
 # --- applications --------------------------------------------------------------------------------
 
 
-def _running(book: Book, application: str) -> CandidateState | None:
+def _running(chronicle: Chronicle, application: str) -> CandidateState | None:
     """What runs: the Candidate of the newest rollout that turned healthy."""
-    good = book.applications[application].last_good
-    return book.candidates.get(good) if good else None
+    good = chronicle.applications[application].last_good
+    return chronicle.candidates.get(good) if good else None
 
 
-def _application(book: Book, stream: str, now: datetime, judgements: tuple[Judgement, ...]) -> ApplicationStatus:
-    state = book.applications[stream]
-    own = rollouts(book, stream)
+def _application(
+    chronicle: Chronicle, stream: str, now: datetime, judgements: tuple[Judgement, ...]
+) -> ApplicationStatus:
+    state = chronicle.applications[stream]
+    own = rollouts(chronicle, stream)
     healthy = next((r for r in reversed(own) if r.outcome == "healthy"), None)
-    drifts = [e for e in book.streams[stream] if isinstance(e.fact, ev.Drifted)]
+    drifts = [e for e in chronicle.streams[stream] if isinstance(e.fact, ev.Drifted)]
     drift = drifts[-1].fact if drifts else None
     return ApplicationStatus(
         id=stream,
@@ -250,8 +263,8 @@ def _application(book: Book, stream: str, now: datetime, judgements: tuple[Judge
         source=state.source,
         health=state.health or ("progressing" if state.current else ""),
         reason=state.health_reason,
-        running=brief(_running(book, stream)),
-        images=images_of(book, state.last_good),
+        running=brief(_running(chronicle, stream)),
+        images=images_of(chronicle, state.last_good),
         since=healthy.ended if healthy else None,
         sync=_sync(own[-1], now) if own and own[-1].outcome != "healthy" else None,
         drift=drift.what if isinstance(drift, ev.Drifted) else "",

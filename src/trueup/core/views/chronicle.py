@@ -1,6 +1,6 @@
 """The ledger, read once: every stream folded, and its events kept in order. Pure; knows no clock.
 
-A Book grows by `add`, event by event, so that a live view never reads the ledger twice.
+A Chronicle grows by `add`, event by event, so that a live view never reads the ledger twice.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class RunView(Struct, frozen=True):
     intents: tuple[str, ...] = ()  # second writers: recorded, not executed
 
 
-class Book(Struct, frozen=True):
+class Chronicle(Struct, frozen=True):
     """All streams by id, oldest first. Its mappings grow in place; only `add` writes to them."""
 
     streams: dict[str, list[ev.Event]] = field(default_factory=dict)
@@ -64,40 +64,42 @@ class Book(Struct, frozen=True):
         return sorted(every, key=lambda event: (event.time, event.stream, event.seq))
 
 
-def read(events: Iterable[ev.Event]) -> Book:
+def read(events: Iterable[ev.Event]) -> Chronicle:
     """Fold a whole ledger. Each stream's own events must come in their order; streams may interleave."""
-    book = Book()
+    chronicle = Chronicle()
     for event in events:
-        book.streams.setdefault(event.stream, []).append(event)
-    for stream, own in book.streams.items():
-        _fold(book, stream, own)
-    return book
+        chronicle.streams.setdefault(event.stream, []).append(event)
+    for stream, own in chronicle.streams.items():
+        _fold(chronicle, stream, own)
+    return chronicle
 
 
-def add(book: Book, event: ev.Event) -> bool:
-    """Take one more event into the Book; False when it is known already."""
-    own = book.streams.setdefault(event.stream, [])
+def add(chronicle: Chronicle, event: ev.Event) -> bool:
+    """Take one more event into the Chronicle; False when it is known already."""
+    own = chronicle.streams.setdefault(event.stream, [])
     if own and own[-1].seq >= event.seq:
         return False
     own.append(event)
-    _fold(book, event.stream, [event])
+    _fold(chronicle, event.stream, [event])
     return True
 
 
-def _fold(book: Book, stream: str, events: list[ev.Event]) -> None:
+def _fold(chronicle: Chronicle, stream: str, events: list[ev.Event]) -> None:
     match stream.partition("/")[0]:
         case "source":
-            book.sources[stream] = fold_source(book.sources.get(stream, SourceState(stream)), events)
+            chronicle.sources[stream] = fold_source(chronicle.sources.get(stream, SourceState(stream)), events)
         case "candidate":
-            book.candidates[stream] = fold_candidate(book.candidates.get(stream, CandidateState(stream)), events)
+            chronicle.candidates[stream] = fold_candidate(
+                chronicle.candidates.get(stream, CandidateState(stream)), events
+            )
         case "application":
-            state = book.applications.get(stream, ApplicationState(stream))
-            book.applications[stream] = fold_application(state, events)
+            state = chronicle.applications.get(stream, ApplicationState(stream))
+            chronicle.applications[stream] = fold_application(state, events)
         case "run":
-            run = book.runs.get(stream, RunView(stream))
+            run = chronicle.runs.get(stream, RunView(stream))
             for event in events:
                 run = _run(run, event)
-            book.runs[stream] = run
+            chronicle.runs[stream] = run
         case _:
             pass
 
@@ -144,13 +146,13 @@ def short_digest(digest: str) -> str:
     return digest[:19] if digest.startswith("sha256:") else digest[:12]
 
 
-def runs_of(book: Book, candidate: CandidateState) -> tuple[RunView, ...]:
+def runs_of(chronicle: Chronicle, candidate: CandidateState) -> tuple[RunView, ...]:
     """The runs of a Candidate: required ones first, then advisory ones, then those started by hand."""
     named = (*candidate.required, *candidate.advisory)
-    more = (r.id for r in book.runs.values() if r.candidate == candidate.id and r.id not in named)
-    return tuple(book.runs[r] for r in (*named, *more) if r in book.runs)
+    more = (r.id for r in chronicle.runs.values() if r.candidate == candidate.id and r.id not in named)
+    return tuple(chronicle.runs[r] for r in (*named, *more) if r in chronicle.runs)
 
 
-def made_from(book: Book, candidate: str) -> tuple[str, ...]:
+def made_from(chronicle: Chronicle, candidate: str) -> tuple[str, ...]:
     """This Candidate and those that a configuration repository made of it."""
-    return (candidate, *(c.id for c in book.candidates.values() if c.from_candidate == candidate))
+    return (candidate, *(c.id for c in chronicle.candidates.values() if c.from_candidate == candidate))
