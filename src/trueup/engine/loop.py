@@ -106,7 +106,7 @@ class Loop:
             parts.poll_s,
         )
         self.candidates = CandidateLoop(
-            self.book, parts.records, parts.study, parts.runs, parts.builds, self.spawn, wake
+            self.book, parts.records, parts.study, parts.runs, parts.builds, self.spawn, self.wake_around
         )
         self.applications = ApplicationLoop(
             self.book,
@@ -115,7 +115,7 @@ class Loop:
             parts.planning,
             parts.clock,
             parts.policy,
-            wake,
+            self.wake_around,
         )
 
     # --- life ------------------------------------------------------------------------------------
@@ -171,6 +171,12 @@ class Loop:
                 return await self.applications.reconcile(key)
             case _:
                 raise ValueError(f"no such kind of key: {key}")
+
+    def wake_around(self, key: str) -> None:
+        """Wake `key`; for a source also what hangs on it."""
+        self.queue.wake(key)
+        for other in (*self.links.applications(key), *self.links.code_of(key), *self.links.config_of(key)):
+            self.queue.wake(other)
 
     def _group(self, key: str) -> str:
         return self.links.known_applications.get(key, key)
@@ -247,9 +253,7 @@ class Loop:
                 break
             except Conflict:
                 continue
-        self.queue.wake(stream)
-        for other in (*self.links.applications(stream), *self.links.config_of(stream)):
-            self.queue.wake(other)
+        self.wake_around(stream)
 
 
 def source_id(url: str, branch: str) -> str:
