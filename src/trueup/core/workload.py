@@ -20,7 +20,8 @@ from trueup.core.admission import percent
 from trueup.core.kinds import DeploymentSpec
 from trueup.core.model import Json
 
-CRASH_LIMIT = 2  # restarts of one replica after which its rollout stops
+CRASH_LIMIT = 3  # crashes of one replica, not ready since, after which its rollout stops
+START_LIMIT = 2  # the same when its command cannot be run at all
 
 
 class Waiting(enum.Enum):
@@ -48,7 +49,7 @@ class Replica(Struct, frozen=True, kw_only=True):
     ready_since: datetime | None = None
     stopping: bool = False
     started: bool = False  # its containers run now
-    restarts: int = 0  # since it was created, restarts by people left out
+    restarts: int = 0  # crashes in a row; what people do to it does not count
     waiting: Waiting = Waiting.NONE
     message: str = ""  # one line: "exit 1", "GET /healthz:8080: 503"
     lines: tuple[str, ...] = ()  # last log lines of the container that failed
@@ -56,8 +57,8 @@ class Replica(Struct, frozen=True, kw_only=True):
     @property
     def failing(self) -> bool:
         """It fails by itself, often enough to be sure."""
-        crashed = self.waiting is Waiting.CRASH and self.restarts >= CRASH_LIMIT
-        return crashed or (self.waiting is Waiting.START and self.restarts >= 1)
+        limit = START_LIMIT if self.waiting is Waiting.START else CRASH_LIMIT
+        return self.ready_since is None and self.restarts >= limit
 
 
 class Revision(Struct, frozen=True, kw_only=True):
@@ -131,7 +132,7 @@ def back_off_s(restarts: int) -> float:
     """Seconds to wait before restart number `restarts` + 1: none, 10, 20 … 300.
 
     Source: kubelet's container back-off (10 s doubling to 5 min; the first restart is at once)."""
-    return 0.0 if restarts == 0 else min(10.0 * 2 ** min(restarts - 1, 10), 300.0)
+    return 0.0 if restarts <= 0 else min(10.0 * 2.0 ** min(restarts - 1, 10), 300.0)
 
 
 def available(replica: Replica, min_ready_s: int, now: datetime) -> bool:
