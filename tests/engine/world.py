@@ -35,6 +35,7 @@ from trueup.core.pipeline import Graph
 from trueup.core.reference import split
 from trueup.drivers.renderers.plain import render
 from trueup.drivers.sources.git import Git, Settings
+from trueup.drivers.sources.memory import MemoryRemote, MemorySource
 from trueup.drivers.targets.memory import Memory
 from trueup.engine.application import application_id
 from trueup.engine.book import TRUEUP
@@ -277,31 +278,35 @@ class WorldBuilds:
         if not cached:
             self.built.append(digest)
         self.content[digest] = text
-        return BuiltImage(what.repository, candidate.commit[:12], digest, key, Place(what.dockerfile)), cached
+        return BuiltImage(what.repository, text.split()[0], digest, key, Place(what.dockerfile)), cached
 
 
 class World:
     """One code-and-configuration repository, or `split` in two."""
 
-    def __init__(self, root: Path, *, split: bool = False, policy: d.Policy | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        split: bool = False,
+        policy: d.Policy | None = None,
+        remotes: Sequence[MemoryRemote] = (),
+    ) -> None:
+        """With `remotes` no Git program is used: one for a single repository, two (code, configuration) for `split`."""
         self.root = root
+        self.remotes = remotes
         self.policy = policy or d.Policy()
         self.clock = TestClock()
-        self.person = Person(root, "web")
-        self.config = Person(root, "web-config") if split else self.person
         self.ledger: Ledger = MemoryLedger(self.clock, Signer(b"s" * 32))
         self.records: Records = MemoryRecords(self.clock, b"k" * 32, self.ledger)
         self.target = Memory(self._behave)
-        self.sources: dict[str, Git] = {}
+        self.sources: dict[str, Git | MemorySource] = {}
         self.watched: dict[str, Watched] = {}
-        roles = [(self.person, "code"), (self.config, "config")] if split else [(self.person, "both")]
-        for person, role in roles:
-            url = str(person.remote)
-            id = source_id(url, "main")
-            self.sources[id] = Git(
-                Settings(url=url, folder=root / "state" / person.remote.name, environment=dict(os.environ))
-            )
-            self.watched[id] = Watched(url, "main", person.clone.name, role)
+        roles = ("code", "config") if split else ("both",)
+        if remotes:
+            self._watch_memory(remotes, roles)
+        else:
+            self._watch_git(roles)
         self.code_id = next(iter(self.watched))
         self.source = list(self.watched)[-1]
         self.application = application_id(self.source, "default")
@@ -310,6 +315,21 @@ class World:
         self.study = WorldStudy(self.sources, lambda: None)
         self.loop: Loop | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def _watch_git(self, roles: Sequence[str]) -> None:
+        self.person = Person(self.root, "web")
+        self.config = Person(self.root, "web-config") if len(roles) == 2 else self.person
+        for person, role in zip((self.person, self.config), roles, strict=False):
+            url, folder = str(person.remote), self.root / "state" / person.remote.name
+            id = source_id(url, "main")
+            self.sources[id] = Git(Settings(url=url, folder=folder, environment=dict(os.environ)))
+            self.watched[id] = Watched(url, "main", person.clone.name, role)
+
+    def _watch_memory(self, remotes: Sequence[MemoryRemote], roles: Sequence[str]) -> None:
+        for number, (remote, role) in enumerate(zip(remotes, roles, strict=True)):
+            id = source_id(f"memory:{number}", "main")
+            self.sources[id] = MemorySource(remote)
+            self.watched[id] = Watched(f"memory:{number}", "main", f"web{number}", role)
 
     def _behave(self, object: Object) -> Judgement:
         for use in object.images:
@@ -351,9 +371,11 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
         for source in self.sources.values():
-            await source.close()
+            if isinstance(source, Git):
+                await source.close()
 
     async def start(self) -> None:
+        self.target._waiters.clear()  # of a loop that was killed
         self.loop = self.make_loop()
         self._task = asyncio.create_task(self.loop.run())
 
