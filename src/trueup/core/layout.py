@@ -34,6 +34,11 @@ class Layout(Struct, frozen=True):
         return self / "ledger.db"
 
     @property
+    def records(self) -> str:
+        """Logs, plans and bundles that events refer to: erasable, apart from the ledger."""
+        return self / "records.db"
+
+    @property
     def keys(self) -> str:
         return self / "keys"
 

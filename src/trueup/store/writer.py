@@ -1,0 +1,192 @@
+"""One thread and one connection that write to a SQLite file: whatever waits is committed together, with one fsync.
+
+A piece of work is acknowledged after its commit. It may refuse (Conflict) before it has written anything; when the
+disk refuses, the whole batch is rolled back and each piece is tried alone, so that a small one still finds room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from trueup.ports import Conflict, LedgerFull
+
+T = TypeVar("T")
+Work: TypeAlias = Callable[[sqlite3.Connection], T]  # runs in the writer's thread, inside a transaction
+
+BATCH = 1024
+TIMEOUT_S = 60.0
+TRUNCATE = "PRAGMA wal_checkpoint(TRUNCATE)"
+
+
+class Tables(Protocol):
+    """The tables that the work writes to, and what it remembers of them."""
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """A transaction has begun."""
+        ...
+
+    def flush(self, connection: sqlite3.Connection) -> None:
+        """Write what the work of this transaction has put aside."""
+        ...
+
+    def forget(self) -> None:
+        """The transaction was rolled back: nothing remembered of it holds."""
+        ...
+
+    def committed(self, result: Any) -> None:
+        """In the event loop: this result has been committed, whether or not its caller still waits."""
+        ...
+
+
+class Job(Struct, eq=False):
+    work: Work[Any]
+    acknowledged: asyncio.Future[Any]
+    alone: bool = False  # outside a transaction
+
+
+class Done(Struct):
+    job: Job
+    result: Any = None
+    error: Exception | None = None
+
+
+class Writer:
+    """Owns the connection from `start` to `close`. One event loop submits and is answered."""
+
+    def __init__(self, path: str, connection: sqlite3.Connection, tables: Tables) -> None:
+        self._path = path
+        self._connection = connection
+        self._tables = tables
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"writer of {path}", daemon=True)
+        self._thread.start()
+
+    async def submit(self, work: Work[T]) -> T:
+        """Run `work` in the next transaction and return its result after the commit.
+
+        Raises what the work raises, and LedgerFull when the disk refused or did not answer in time; in the latter
+        case the work may yet be committed, which the next read shows."""
+        return await self._ask(work, alone=False)
+
+    async def truncate_log(self) -> None:
+        """Move the log into the file and leave it empty; readers in the midst of a page keep what they need of it."""
+        await self._ask(lambda connection: connection.execute(TRUNCATE).fetchall(), alone=True)
+
+    async def _ask(self, work: Work[T], *, alone: bool) -> T:
+        if self._closed:
+            raise LedgerFull(f"{self._path} is closed: nothing was recorded")
+        acknowledged: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.put(Job(work, acknowledged, alone))
+        try:
+            return await asyncio.wait_for(acknowledged, TIMEOUT_S)
+        except TimeoutError:
+            what = f"the disk under {self._path} has not answered for {TIMEOUT_S:.0f} s"
+            raise LedgerFull(f"{what}: look at the disk, then retry") from None
+
+    async def close(self) -> None:
+        """Commit what waits, move the log into the file, end the thread."""
+        if not self._closed:
+            self._closed = True
+            self._waiting.put(None)
+        await asyncio.wait_for(self._ended.wait(), TIMEOUT_S)
+
+    # --- in the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        jobs, last = self._take()
+        while jobs or not last:
+            self._deliver(self._transact(jobs))
+            if last:
+                break
+            jobs, last = self._take()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute(TRUNCATE)
+        self._connection.close()
+        with contextlib.suppress(RuntimeError):  # the loop has gone: nobody waits
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+    def _take(self) -> tuple[list[Job], bool]:
+        """What waits, and whether it is the last."""
+        jobs: list[Job] = []
+        job = self._waiting.get()
+        while job is not None:
+            jobs.append(job)
+            if job.alone or len(jobs) == BATCH or self._waiting.empty():
+                return jobs, False
+            job = self._waiting.get()
+        return jobs, True
+
+    def _transact(self, jobs: list[Job]) -> list[Done]:
+        wanted = [job for job in jobs if not job.acknowledged.cancelled()]
+        if not wanted:
+            return []
+        if wanted[-1].alone:
+            return [*self._transact(wanted[:-1]), self._do_alone(wanted[-1])]
+        try:
+            return self._commit(wanted)
+        except Exception as error:  # a batch shares its transaction, not its fate: each is answered alone
+            self._roll_back()
+            if len(wanted) == 1:
+                return [Done(wanted[0], error=self._named(error))]
+        return [done for job in wanted for done in self._transact([job])]
+
+    def _commit(self, jobs: list[Job]) -> list[Done]:
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        self._tables.begin(connection)
+        done: list[Done] = []
+        for job in jobs:
+            try:
+                done.append(Done(job, result=job.work(connection)))
+            except Conflict as refusal:
+                done.append(Done(job, error=refusal))
+        self._tables.flush(connection)
+        connection.execute("COMMIT")
+        return done
+
+    def _do_alone(self, job: Job) -> Done:
+        try:
+            return Done(job, result=job.work(self._connection))
+        except sqlite3.Error as error:
+            return Done(job, error=self._named(error))
+
+    def _roll_back(self) -> None:
+        self._tables.forget()
+        if self._connection.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # a full disk has rolled back by itself
+                self._connection.execute("ROLLBACK")
+
+    def _named(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.OperationalError):
+            what = f"{self._path}: {error}; nothing was recorded"
+            return LedgerFull(f"{what}. Make room on that disk or mend it; Trueup goes on then")
+        return error
+
+    def _deliver(self, done: list[Done]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has gone: nobody waits
+            self._loop.call_soon_threadsafe(self._answer, done)
+
+    # --- in the loop -----------------------------------------------------------------------------
+
+    def _answer(self, done: list[Done]) -> None:
+        for each in done:
+            if each.error is None:
+                self._tables.committed(each.result)
+            future = each.job.acknowledged
+            if future.cancelled():
+                continue
+            if each.error is None:
+                future.set_result(each.result)
+            else:
+                future.set_exception(each.error)
