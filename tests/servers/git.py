@@ -318,10 +318,26 @@ class SshServer:
         git = await asyncio.create_subprocess_exec(
             "git", words[0].removeprefix("git-"), path, stdin=pipe, stdout=pipe, stderr=pipe, env=ENVIRONMENT
         )
-        await process.redirect(stdin=git.stdin, stdout=git.stdout, stderr=git.stderr)
+        assert git.stdin and git.stdout and git.stderr
+        feeding = asyncio.create_task(_feed(process.stdin, git.stdin))
+        await asyncio.gather(_drain(git.stdout, process.stdout), _drain(git.stderr, process.stderr))
         code = await git.wait()
-        await process.stdout.drain()
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
         return process.exit(code)
+
+
+async def _feed(source: asyncssh.SSHReader[bytes], git: asyncio.StreamWriter) -> None:
+    while data := await source.read(1 << 16):
+        git.write(data)
+        await git.drain()
+    git.close()
+
+
+async def _drain(git: asyncio.StreamReader, to: asyncssh.SSHWriter[bytes]) -> None:
+    while data := await git.read(1 << 16):
+        to.write(data)
+        await to.drain()
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from msgspec import Struct
 
 _SCP = re.compile(r"(?:(?P<user>[^@/\s]+)@)?(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\s]+):(?P<path>[^\s].*)")
+_REMOTE_HELPER = re.compile(r"[A-Za-z0-9+.-]+::")  # "ext::sh -c …" runs a command
 _SCHEMES = ("https", "http", "ssh", "git", "file")
 
 
@@ -45,7 +46,7 @@ def parse(url: str) -> tuple[Address, Login | None]:
     """Read a path, a file, https, http, ssh or git URL, or `user@host:path`; what it held of credentials, apart.
 
     Raises ValueError, saying what is wrong, for anything else. Source: git-fetch(1), "Git URLs", 2.39."""
-    if not url or url.startswith("-") or "\n" in url or "\0" in url:
+    if not url or url.startswith("-") or _REMOTE_HELPER.match(url) or "\n" in url or "\0" in url:
         raise ValueError(f"{url!r} is no Git address: give a path, or a URL of https, ssh or file")
     if "://" in url:
         return _of_url(url)
@@ -65,6 +66,8 @@ def _of_url(url: str) -> tuple[Address, Login | None]:
         raise ValueError(f"{parts.scheme}:// is no scheme that Trueup fetches from: use one of {', '.join(_SCHEMES)}")
     user, secret = unquote(parts.username or ""), unquote(parts.password or "")
     host = (parts.hostname or "").lower()
+    if host.startswith("-"):
+        raise ValueError(f"{host!r} is no host name: it would be taken for an option of ssh")
     if parts.scheme != "file" and not host:
         raise ValueError(f"{parts.scheme}:// without a host: write {parts.scheme}://HOST/PATH")
     keeps_user = parts.scheme == "ssh"

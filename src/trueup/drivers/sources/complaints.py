@@ -18,7 +18,7 @@ def _rule(pattern: str, what: str, todo: str) -> _Rule:
 # Source: messages of git 2.30 to 2.50 (LC_ALL=C), OpenSSH 8.4 to 9.9, and the forges' own.
 _RULES: tuple[_Rule, ...] = (
     _rule(
-        r"no space left on device|disk quota exceeded|enospc",
+        r"no space left on device|out of diskspace|disk quota exceeded|enospc",
         "the disk is full",
         "free some space (`df -h`; `trueup doctor` says what Trueup holds), it goes on by itself",
     ),
@@ -136,7 +136,7 @@ _RACED = re.compile(
 )
 _LOCKED = re.compile(r"cannot lock ref|failed to update ref|failed to lock|unable to lock|incorrect old value")
 _WORLD = re.compile(
-    r"unpacker error|remote failed to report status|unable to migrate objects|no space left", re.IGNORECASE
+    r"unpacker error|remote failed to report status|unable to migrate objects|no space left|diskspace", re.IGNORECASE
 )
 _NO_RIGHT = re.compile(
     r"denied to|marked as read only|returned error: 40[13]|insufficient permission|not allowed to|"

@@ -55,10 +55,12 @@ async def make(program: Program, draft: Draft, modes: Mapping[str, int], timeout
     for path in draft.edits:
         if fault := path_fault(path):
             raise ValueError(f"{path!r} cannot be committed: {fault}")
-    with tempfile.TemporaryDirectory(dir=program.folder, prefix="trueup-") as scratch:
-        work = _Work(program, Path(scratch), timeout_s)
-        tree = await work.tree(draft, modes)
-    return await work.commit(draft, tree)
+    try:
+        with tempfile.TemporaryDirectory(dir=program.folder, prefix="trueup-") as scratch:
+            work = _Work(program, Path(scratch), timeout_s)
+            return await work.commit(draft, await work.tree(draft, modes))
+    except OSError as error:
+        raise SourceError(f"cannot make a commit in {program.folder}: {error}. Do: free some space.") from error
 
 
 class _Work:
@@ -98,7 +100,8 @@ class _Work:
         done = await self._program.run(*args, timeout_s=self._timeout_s, stdin=stdin, env=self._index | dict(env or {}))
         if done.code:
             said = done.err.strip()
-            todo = "free some space" if "No space left" in said else "see `git fsck` in that folder"
+            full = "No space left" in said or "diskspace" in said
+            todo = "the disk is full: free some space" if full else "see `git fsck` in that folder"
             if args[0] == "commit-tree" and "-S" in " ".join(args):
                 todo = "check the signing key, and that its passphrase is held by an agent"
             raise SourceError(f"cannot make a commit in {self._program.folder} (git {args[0]}): {said}. Do: {todo}.")
@@ -120,7 +123,7 @@ def _line(
 
 
 def _commit_environment(draft: Draft) -> dict[str, str]:
-    date = f"{int(draft.when.astimezone(UTC).timestamp())} +0000"
+    date = f"@{int(draft.when.astimezone(UTC).timestamp())} +0000"
     who = {"NAME": draft.identity.name, "EMAIL": draft.identity.email, "DATE": date}
     return {f"GIT_{role}_{part}": value for role in ("AUTHOR", "COMMITTER") for part, value in who.items()}
 
