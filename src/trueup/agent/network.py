@@ -334,8 +334,8 @@ def _bound_inside(namespace: str, address: str, port: int, kind: socket.SocketKi
         finally:
             if libc.setns(home.fileno(), CLONE_NEWNET) != 0:
                 os._exit(70)  # a thread lost in another namespace must not go on
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if kind == socket.SOCK_STREAM:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.setblocking(False)
     try:
         made.bind((address, port))
