@@ -115,6 +115,7 @@ class Status(Struct, frozen=True, kw_only=True):
     running: bool = False  # a `trueup up` serves this state folder
     sources: tuple[SourceStatus, ...]
     applications: tuple[ApplicationStatus, ...]
+    problems: Mapping[str, str] = {}  # key → why its last pass failed; only when running
 
 
 def status(
@@ -123,6 +124,7 @@ def status(
     *,
     running: bool = False,
     judgements: Mapping[str, tuple[Judgement, ...]] | None = None,
+    problems: Mapping[str, str] | None = None,
 ) -> Status:
     """Everything at once. `judgements`: application id → what the target says now, when it could be asked."""
     applications = tuple(_application(chronicle, a, now, (judgements or {}).get(a, ())) for a in chronicle.applications)

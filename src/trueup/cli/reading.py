@@ -1,0 +1,77 @@
+"""Reads the state folder, whether or not `trueup up` runs there: the ledger, the bundles, what is known only now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+
+import msgspec
+
+from trueup.api.client import Denied, NotRunning, connect
+from trueup.api.records import Now
+from trueup.cli.errors import Away
+from trueup.core.layout import Layout
+from trueup.core.ledger import decode
+from trueup.core.model import Bundle
+from trueup.core.views.chronicle import Chronicle, add, read
+from trueup.store.sqlite import ReadonlyLedger, open_readonly
+
+
+@contextlib.asynccontextmanager
+async def ledger(layout: Layout) -> AsyncIterator[ReadonlyLedger]:
+    """The ledger for reading. Raises Away when there is none yet."""
+    try:
+        opened = open_readonly(layout.ledger)
+    except FileNotFoundError as error:
+        raise Away(str(error)) from error
+    except PermissionError as error:
+        raise Away(f"{layout.root} belongs to another user; run as that user, or name another --state") from error
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def chronicle(layout: Layout) -> Chronicle:
+    """The whole ledger, folded."""
+    async with ledger(layout) as opened:
+        return read([decode(entry) async for entry in opened.entries()])
+
+
+async def grow(known: Chronicle, opened: ReadonlyLedger, after: int) -> int:
+    """Add what came after a position; the new position."""
+    while page := await opened.page(after):
+        for position, entry in page:
+            after = position
+            add(known, decode(entry))
+    return after
+
+
+async def now(layout: Layout) -> Now | None:
+    """What only the running process knows; None when none runs or it does not let us in."""
+    if not os.path.exists(layout.socket):
+        return None
+    async with connect(layout.socket) as client:
+        try:
+            return await client.now()
+        except (NotRunning, Denied):
+            return None
+
+
+async def bundles(layout: Layout, known: Chronicle) -> Mapping[str, Bundle]:
+    """Application id → the Bundle last applied there; without those whose record is gone."""
+    from trueup.store.sqlite_records import ReadonlyRecords
+
+    found: dict[str, Bundle] = {}
+    if not os.path.exists(layout.records):
+        return found
+    records = ReadonlyRecords(layout.records)
+    try:
+        for id, state in known.applications.items():
+            data = await records.get(state.current.bundle) if state.current else None
+            if data is not None:
+                found[id] = msgspec.json.decode(data, type=Bundle)
+    finally:
+        await records.close()
+    return found
