@@ -1,0 +1,4 @@
+output "backups" {
+  description = "The bucket that holds the backups."
+  value       = aws_s3_bucket.backups.bucket
+}
