@@ -264,16 +264,29 @@ class Builder(Protocol):
     async def tag(self, image: str, reference: str) -> None: ...
 
 
+class SandboxDown(Exception):
+    """A sandbox could not be made or reached: the machine's fault; the message says what to try."""
+
+
 class Sandbox(Protocol):
     """Where one job's steps run: a container, or a process under another uid."""
 
     workspace: Path  # on the host
     inside: str  # the same folder as the steps see it
+    path: tuple[str, ...]  # PATH inside; the shims' folder first
+
+    def see(self, path: Path) -> str:
+        """A path on the host, below one of the request's folders, as the steps see it."""
+        ...
+
+    async def own(self, path: Path) -> None:
+        """Give files that we wrote below the workspace to the steps' user."""
+        ...
 
     async def run(
         self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, output: Output, timeout_s: float
     ) -> int:
-        """Exit code; 124 when the time was up. Cancelling kills everything the step started."""
+        """Exit code; 124 when the time was up. Cancelling kills everything the step started. Raises SandboxDown."""
         ...
 
     async def close(self) -> None: ...
@@ -289,10 +302,18 @@ class SandboxRequest(Struct, frozen=True, kw_only=True):
     cpus: float = 2.0
     memory_bytes: int = 4 << 30
     processes: int = 2048
+    temp: Path | None = None  # a folder the steps may write
+    commands: Path | None = None  # a folder the steps may write, read back by us file by file
+    control: Path | None = None  # a folder the steps may only read: what we start them with
+    cache: Path | None = None  # a folder kept between runs of one repository
 
 
 class Executor(Protocol):
-    async def open(self, request: SandboxRequest) -> Sandbox: ...
+    name: str  # as it stands in run.job_started
+
+    async def open(self, request: SandboxRequest) -> Sandbox:
+        """Raises SandboxDown."""
+        ...
 
     async def sweep(self, keep_runs: Sequence[str]) -> None:
         """End what earlier runs left behind (after a kill)."""
