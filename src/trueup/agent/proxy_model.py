@@ -158,13 +158,11 @@ def _node_ports(kept: Kept, services: Iterable[ServiceSpec]) -> dict[str, int]:
     asked = {f"{s.key}/{p.key}": p.node_port for s in services if s.is_outside for p in s.ports}
     ports = {key: port for key, port in asked.items() if port}
     for key in asked:
-        if key not in ports:
-            had = kept.node_ports.get(key, 0)
-            taken = set(ports.values())
-            ports[key] = (
-                had if had and had not in taken else next((p for p in NODE_PORTS if p not in taken and p != had), 0)
-            )
-    return ports
+        had = kept.node_ports.get(key, 0)
+        if key not in ports and had and had not in ports.values():
+            ports[key] = had
+    free = iter([number for number in NODE_PORTS if number not in set(ports.values())])
+    return ports | {key: next(free, 0) for key in asked if key not in ports}
 
 
 def listeners(kept: Kept, *, outside: str, namespace: str) -> tuple[list[Listener], list[Trouble]]:
