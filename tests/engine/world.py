@@ -163,7 +163,7 @@ class WorldStudy:
         blobs = await source.blobs([tree[p].oid for p in paths])
         return render(tree, blobs, paths).objects
 
-    async def look(self, source: str, commit: str) -> Look:
+    async def look(self, source: str, commit: str, before: str = "") -> Look:
         tree = await self.sources[source].tree(commit)
         objects = await self._objects(self.sources[source], commit)
         graphs = (Graph(name="test", place=Place("pipeline"), dialect="none", jobs=()),) if "pipeline" in tree else ()

@@ -55,6 +55,7 @@ class Seen(Struct, frozen=True):
     commit: str
     number: int
     seq: int  # of the source.moved event
+    before: str = ""  # the head before; "" for a first look or a rewritten history
 
 
 class Write(Struct, frozen=True):
@@ -197,10 +198,10 @@ def fold_source(state: SourceState, events: Iterable[ev.Event]) -> SourceState:
         match event.fact:
             case ev.SourceRegistered(url=url, branch=branch, name=name, role=role):
                 changed |= {"url": url, "branch": branch, "name": name, "role": role}
-            case ev.SourceMoved(after=after, candidate=candidate, number=number):
+            case ev.SourceMoved(before=before, after=after, forced=forced, candidate=candidate, number=number):
                 changed |= {"head": after, "gone": False}
                 if candidate:
-                    candidates[candidate] = Seen(candidate, after, number, event.seq)
+                    candidates[candidate] = Seen(candidate, after, number, event.seq, "" if forced else before)
             case ev.SourceGone():
                 changed |= {"gone": True, "head": ""}
             case ev.SourceDown(reason=reason):

@@ -40,7 +40,9 @@ class Look(Struct, frozen=True):
 
 
 class Study(Protocol):
-    async def look(self, source: str, commit: str) -> Look: ...
+    async def look(self, source: str, commit: str, before: str = "") -> Look:
+        """`before`: the head before the push, for path filters; "" when not known."""
+        ...
 
 
 class Runs(Protocol):
@@ -109,13 +111,17 @@ class CandidateLoop:
         await self.retry(state.id, failed_only=True)
         return None
 
+    async def _look(self, state: CandidateState) -> Look:
+        source = await self._book.source(state.source)
+        return await self._study.look(state.source, state.commit, source.candidates[state.id].before)
+
     async def _read(self, state: CandidateState) -> d.CandidateSeen:
         runs = {r: await self._runs.outcome(r) for r in (*state.required, *state.advisory)}
         if not state.planned or state.verdict.value != "pending" or any(not r.outcome for r in runs.values()):
             return d.CandidateSeen(runs)
         await self._take_images(state, runs)
         state = await self._book.candidate(state.id)
-        look = await self._study.look(state.source, state.commit)
+        look = await self._look(state)
         built = {_last(r) for r in state.images}
         return d.CandidateSeen(runs, tuple(b.repository for b in look.buildable if _last(b.repository) not in built))
 
@@ -152,7 +158,7 @@ class CandidateLoop:
         return True
 
     async def _check(self, state: CandidateState) -> None:
-        look = await self._study.look(state.source, state.commit)
+        look = await self._look(state)
         errors = [f for f in look.findings if f.severity is Severity.ERROR]
         warnings = sum(f.severity is Severity.WARNING for f in look.findings)
         record = ""
@@ -162,12 +168,12 @@ class CandidateLoop:
         await self._book.write(state.id, state.seq, [ev.CandidateChecked(len(errors), warnings, record, first)])
 
     async def _plan_runs(self, state: CandidateState) -> None:
-        look = await self._study.look(state.source, state.commit)
+        look = await self._look(state)
         ids = tuple(run_id(state, g, 1) for g in look.triggered)
         await self._book.write(state.id, state.seq, [ev.CandidateRuns(required=ids)])
 
     async def _start(self, state: CandidateState, runs: Sequence[str]) -> bool:
-        look = await self._study.look(state.source, state.commit)
+        look = await self._look(state)
         graphs = {run_id(state, g, n): g for g in look.triggered for n in range(1, 50)}
         for run in runs:
             if run in graphs:
@@ -185,7 +191,7 @@ class CandidateLoop:
         if reason := self._failed_builds.pop(state.id, ""):
             await self._book.write(state.id, state.seq, [ev.CandidateRed(reason)])
             return True
-        look = await self._study.look(state.source, state.commit)
+        look = await self._look(state)
         for what in look.buildable:
             if what.repository in repositories:
                 self._spawn(f"build {state.id} {what.repository}", self._building(state.id, what))
@@ -213,7 +219,7 @@ class CandidateLoop:
     async def retry(self, id: str, failed_only: bool) -> tuple[str, ...]:
         """Plan the runs again; those that succeeded are kept when `failed_only`. The verdict is open again."""
         state = await self._book.candidate(id)
-        look = await self._study.look(state.source, state.commit)
+        look = await self._look(state)
         again: list[str] = []
         kept: list[str] = []
         known = {run_id(state, g, n): (g, n) for g in look.triggered for n in range(1, 50)}

@@ -27,6 +27,7 @@ from trueup.core.candidate import (
 from trueup.core.model import BuiltImage, Commit, Oid, Principal
 from trueup.engine.book import TRUEUP, Book
 from trueup.engine.trailers import message, parse
+from trueup.engine.trees import differing
 from trueup.ports import Clock, Conflict, Pushed, Raced, Refused, Source, SourceError
 
 Edits = Mapping[str, bytes | tuple[int, Oid] | None]
@@ -486,9 +487,7 @@ def waiting(state: SourceState) -> tuple[Waiting, ...]:
 
 async def _changed(source: Source, before: Oid, after: Oid) -> tuple[str, ...]:
     """Paths whose mode or content differ between two commits."""
-    old, new = await source.tree(before), await source.tree(after)
-    a, b = ({p: (e.mode, e.oid) for p, e in tree.items()} for tree in (old, new))
-    return tuple(sorted(p for p in a.keys() | b.keys() if a.get(p) != b.get(p)))
+    return differing(await source.tree(before), await source.tree(after))
 
 
 def _mail(author: str) -> str:

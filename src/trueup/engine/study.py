@@ -1,0 +1,231 @@
+"""Reads one commit of a source once: what it holds, what is wrong with it, which pipelines it starts, what it states.
+
+Runs no repository code and touches no target. What was read is kept by commit; a cache that may vanish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from trueup.core import plan as planner
+from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.found import Dockerfile, Found
+from trueup.core.images import SpliceMismatch, Unmatched, bind, repository_of, splice, splices_by_file
+from trueup.core.manifests import Rendered
+from trueup.core.model import (
+    BuiltImage,
+    Bundle,
+    Change,
+    Finding,
+    Judgement,
+    Live,
+    Object,
+    Oid,
+    Plan,
+    Severity,
+    Tree,
+)
+from trueup.core.objects import make_bundle
+from trueup.core.pipeline import Happened, Parsed, triggers
+from trueup.core.policy import Policy
+from trueup.core.reference import split
+from trueup.drivers import formats
+from trueup.drivers.definitions import convention
+from trueup.drivers.renderers import plain
+from trueup.engine.application import BundleRefused
+from trueup.engine.candidate import Buildable, Look
+from trueup.engine.trees import differing
+from trueup.ports import Source
+
+Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered], Sequence[Finding]]
+KEPT = 64  # commits
+
+
+class Reading(Struct, frozen=True):
+    """Everything read of one commit."""
+
+    tree: Tree
+    blobs: Mapping[Oid, bytes]  # of the files that matter: manifests, pipelines, Dockerfiles, monitoring, Terraform
+    found: Found
+    rendered: Rendered
+    pipelines: tuple[Parsed, ...]
+    findings: tuple[Finding, ...]
+
+
+class RepositoryStudy:
+    """Study, Stating and Planning of the loop, over real files.
+
+    `sources` and `names` are by source id; `check` is the linter; `allow` names findings' rules that are accepted.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        names: Mapping[str, str],
+        refs: Mapping[str, str],
+        check: Check,
+        policy: Policy | None = None,
+    ) -> None:
+        self._sources, self._names, self._refs, self._check = sources, names, refs, check
+        self._policy = policy or Policy()
+        self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    async def read(self, source: Source, commit: Oid, name: str = "") -> Reading:
+        """What `commit` holds. Raises SourceError."""
+        key = (id(source), commit)
+        if key not in self._kept:
+            self._kept[key] = asyncio.create_task(self._read(source, commit, name or self._name(source)))
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        task = self._kept[key]
+        try:
+            return await asyncio.shield(task)
+        except BaseException:
+            if task.done():
+                self._kept.pop(key, None)
+            raise
+
+    def _name(self, source: Source) -> str:
+        return next((self._names[i] for i, s in self._sources.items() if s is source), "app")
+
+    async def _read(self, source: Source, commit: Oid, name: str) -> Reading:
+        tree = await source.tree(commit)
+        blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
+        return await asyncio.to_thread(study, tree, blobs, name, self._check)
+
+    async def look(self, source: str, commit: str, before: str = "") -> Look:
+        reading = await self.read(self._sources[source], commit)
+        changed: tuple[str, ...] | None = None
+        if before:
+            changed = differing(await self._sources[source].tree(before), reading.tree)
+        happened = Happened(event="push", ref=self._refs[source], changed=changed)
+        graphs = (p.graph for p in reading.pipelines if p.native and p.graph is not None)
+        return Look(
+            reading.findings,
+            reading.rendered.objects,
+            tuple(g for g in graphs if triggers(g, happened)),
+            buildable(reading.found, reading.rendered.objects),
+        )
+
+    # --- what Git states -------------------------------------------------------------------------
+
+    async def stated(self, source: Source, commit: Oid) -> Mapping[str, str]:
+        reading = await self.read(source, commit)
+        return {repository_of(u.text): split(u.text)[2] for o in reading.rendered.objects for u in o.images}
+
+    async def edits(self, source: Source, commit: Oid, images: Sequence[BuiltImage]) -> Mapping[str, bytes]:
+        """Files of `commit` with these digests spliced in; none when the images and manifests do not go together."""
+        if not images:
+            return {}
+        reading = await self.read(source, commit)
+        bound = bind(reading.rendered.objects, images)
+        if isinstance(bound, Unmatched):
+            return {}
+        result: dict[str, bytes] = {}
+        for file, splices in splices_by_file(bound.splices).items():
+            oid = reading.tree[file].oid
+            data = reading.blobs[oid] if oid in reading.blobs else (await source.blobs([oid]))[oid]
+            try:
+                spliced = splice(data, splices)
+            except SpliceMismatch:
+                continue
+            if spliced != data:
+                result[file] = spliced
+        return result
+
+    # --- what runs -------------------------------------------------------------------------------
+
+    async def bundle(self, application: ApplicationState, candidate: CandidateState) -> Bundle:
+        reading = await self.read(self._sources[candidate.source], candidate.commit)
+        errors = [f for f in reading.rendered.findings if f.severity is Severity.ERROR]
+        if errors:
+            raise BundleRefused(f"{errors[0].place}: {errors[0].message}. {errors[0].fix}")
+        bound = bind(reading.rendered.objects, tuple(candidate.images.values()))
+        if isinstance(bound, Unmatched):
+            raise BundleRefused(bound.reason)
+        return make_bundle(application.id, candidate.id, bound.objects)
+
+    def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan:
+        return planner.release(planner.plan(desired, live, self._policy), approved)
+
+    def due(self, plan: Plan, desired: Bundle, judgements: Sequence[Judgement]) -> Sequence[Change]:
+        return planner.due(plan, desired, judgements)
+
+    def approval(self, plan: Plan) -> str:
+        return planner.approval(plan)
+
+
+def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check) -> Reading:
+    """Pure: from a tree and the contents that matter to everything known about them."""
+    found = convention.find(tree, blobs, name)
+    rendered = plain.render(tree, blobs, found.manifests)
+    pipelines = tuple(
+        parsed
+        for pipeline in found.pipelines
+        if (data := blobs.get(tree[pipeline.path].oid)) is not None
+        and (parsed := formats.parse(pipeline.path, data)) is not None
+    )
+    findings = _unique(
+        (
+            *found.findings,
+            *rendered.findings,
+            *(finding for parsed in pipelines for finding in parsed.findings),
+            *check(tree, blobs, found, rendered),
+        )
+    )
+    return Reading(tree, blobs, found, rendered, pipelines, findings)
+
+
+def _unique(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    seen: dict[tuple[object, str], Finding] = {}
+    for finding in findings:
+        seen.setdefault((finding.place, finding.rule), finding)
+    order = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+    return tuple(sorted(seen.values(), key=lambda f: (order[f.severity], f.place, f.rule)))
+
+
+def buildable(found: Found, objects: Sequence[Object]) -> tuple[Buildable, ...]:
+    """The images that Trueup can build itself when no pipeline of this push did: one a Dockerfile.
+
+    A Dockerfile belongs to the manifests' image whose last path component is what a pipeline calls it, or its
+    folder, or the repository; or it is the only Dockerfile and there is only one image to build.
+    """
+    used = list(dict.fromkeys(repository_of(u.text) for o in objects for u in o.images))
+    result: list[Buildable] = []
+    for dockerfile in found.dockerfiles:
+        repository = _repository(dockerfile, found, used)
+        if repository:
+            result.append(Buildable(repository, "", dockerfile.path, dockerfile.context))
+    return tuple({b.repository: b for b in reversed(result)}.values())
+
+
+def _repository(dockerfile: Dockerfile, found: Found, used: Sequence[str]) -> str:
+    names = [n for n in _names(dockerfile, found.name) if n]
+    for name in names:
+        match = [r for r in used if r == name or r.rpartition("/")[2] == name.rpartition("/")[2]]
+        if len(match) == 1:
+            return match[0]
+    own = [r for r in used if not r.startswith("docker.io/library/")]
+    if len(found.dockerfiles) == 1 and len(own) == 1:
+        return own[0]
+    if len(found.dockerfiles) == 1 and len(used) == 1:
+        return used[0]
+    return "" if used else (names[0] if names else "")
+
+
+def _names(dockerfile: Dockerfile, repository: str) -> Iterable[str]:
+    if dockerfile.build is not None:
+        for reference in dockerfile.build.references:
+            name = split(reference)[0]
+            if "$" not in name:
+                yield name
+    folder = dockerfile.path.rpartition("/")[0].rpartition("/")[2]
+    yield folder
+    yield repository
