@@ -1,0 +1,151 @@
+"""Tells the outside how things stand: a commit's state on its forge, one message on failure and one on recovery.
+
+A projection of the ledger: it decides nothing, and its failures stop nothing. After a restart the newest commit of
+each source is told once more; forges keep the last state, so telling twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from trueup.core import events as ev
+from trueup.core.candidate import ApplicationState, CandidateState, Phase, Verdict
+from trueup.engine.book import Book
+from trueup.ports import CommitState, Conflict, Notify, SourceError
+
+log = logging.getLogger("trueup")
+RETRIES_S = (1.0, 5.0, 30.0, 120.0)
+
+
+class Teller:
+    """`states` is by source id; sources without a forge have none."""
+
+    def __init__(self, book: Book, states: Mapping[str, CommitState], notify: Notify | None, environment: str) -> None:
+        self._book, self._states, self._notify, self._environment = book, states, notify, environment
+        self._told: dict[str, tuple[str, str]] = {}  # commit → state, reason
+        self._wanted: dict[str, tuple[str, str, str]] = {}  # commit → source, state, reason
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._reports())
+            async for event in self._book.ledger.follow():
+                await self.take(event)
+
+    async def take(self, event: ev.Event) -> None:
+        match event.fact:
+            case ev.CandidateCreated() | ev.CandidateRed() | ev.CandidateGreen() | ev.CandidateSuperseded():
+                candidate = await self._book.candidate(event.stream)
+                self._want(candidate, *_of_candidate(candidate))
+                if isinstance(event.fact, ev.CandidateRed):
+                    await self._red(candidate)
+            case ev.SyncStarted() | ev.SyncHealthy() | ev.SyncHeld() | ev.SyncCondemned() | ev.HealthChanged():
+                application = await self._book.application(event.stream)
+                await self._application(application)
+            case _:
+                pass
+
+    def _want(self, candidate: CandidateState, state: str, reason: str) -> None:
+        if candidate.source in self._states:
+            self._wanted[candidate.commit] = (candidate.source, state, reason)
+            self._changed.set()
+
+    async def _application(self, application: ApplicationState) -> None:
+        current = application.current
+        if current is None:
+            return
+        candidate = await self._book.candidate(current.candidate)
+        if current.why == "push" or current.phase is Phase.HEALTHY:
+            self._want(candidate, *_of_phase(current.phase, current.reason))
+        sick = current.phase in (Phase.CONDEMNED, Phase.HELD) or application.health in ("degraded", "missing")
+        if sick and application.told != "failure":
+            reason = current.reason or application.health_reason
+            await self._send(application, "failure", candidate, reason)
+        elif not sick and current.phase is Phase.HEALTHY and application.told == "failure":
+            await self._send(application, "recovery", candidate, f"{current.why or 'push'} is healthy")
+
+    async def _red(self, candidate: CandidateState) -> None:
+        for stream in await self._book.ledger.heads("application"):
+            application = await self._book.application(stream)
+            if application.source == candidate.source and application.told != "failure":
+                await self._send(application, "failure", candidate, candidate.reason)
+
+    async def _send(self, application: ApplicationState, what: str, candidate: CandidateState, reason: str) -> None:
+        if self._notify is None:
+            return
+        title = f"{application.name} ({self._environment}): {'failed' if what == 'failure' else 'is healthy again'}"
+        body = {
+            "event": what,
+            "application": application.name,
+            "environment": self._environment,
+            "commit": candidate.commit,
+            "author": candidate.author,
+            "subject": candidate.subject,
+            "reason": reason,
+            "id": f"{application.id}/{what}/{candidate.id}",
+        }
+        for delay_s in (*RETRIES_S, None):
+            try:
+                await self._notify.send(title, body)
+                break
+            except (SourceError, OSError, TimeoutError) as error:
+                if delay_s is None:
+                    log.warning("nobody could be told", extra={"reason": str(error), "event": what})
+                    return
+                await asyncio.sleep(delay_s)
+        for _ in range(5):
+            try:
+                state = await self._book.application(application.id)
+                await self._book.write(application.id, state.seq, [ev.Notified(what, candidate.id)])
+                return
+            except Conflict:
+                continue
+
+    async def _reports(self) -> None:
+        failures = 0
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            for commit, (source, state, reason) in list(self._wanted.items()):
+                if self._told.get(commit) == (state, reason):
+                    self._wanted.pop(commit, None)
+                    continue
+                try:
+                    await self._states[source].report(commit, state, reason)
+                except (SourceError, OSError, TimeoutError) as error:
+                    failures += 1
+                    log.warning("the forge was not told", extra={"commit": commit, "reason": str(error)})
+                    await asyncio.sleep(RETRIES_S[min(failures, len(RETRIES_S)) - 1])
+                    self._changed.set()
+                    continue
+                failures = 0
+                self._told[commit] = (state, reason)
+                if self._wanted.get(commit) == (source, state, reason):
+                    self._wanted.pop(commit, None)
+
+
+def _of_candidate(candidate: CandidateState) -> tuple[str, str]:
+    if candidate.verdict is Verdict.RED:
+        return "failure", candidate.reason
+    if candidate.superseded_by:
+        return "success", "superseded by a newer push"
+    if candidate.verdict is Verdict.GREEN:
+        return "pending", "green; waiting to be rolled out"
+    return "pending", "checking"
+
+
+def _of_phase(phase: Phase, reason: str) -> tuple[str, str]:
+    match phase:
+        case Phase.HEALTHY:
+            return "success", "runs and is healthy"
+        case Phase.CONDEMNED:
+            return "failure", reason
+        case Phase.HELD:
+            return "failure", f"held: {reason}"
+        case Phase.TERMINATED:
+            return "failure", f"terminated: {reason}" if reason else "terminated"
+        case _:
+            return "pending", "rolling out"

@@ -1,0 +1,76 @@
+"""What a forge and a webhook hear of a good push, a bad one and its undo."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.world import FIRST, World
+from trueup.drivers.sources.memory import MemoryRemote
+from trueup.engine.tell import Teller
+from trueup.ports import SourceError
+
+
+class Forge:
+    def __init__(self, fail: int = 0) -> None:
+        self.said: list[tuple[str, str, str]] = []
+        self.fail = fail
+
+    async def report(self, commit: str, state: str, reason: str) -> None:
+        if self.fail:
+            self.fail -= 1
+            raise SourceError("502")
+        self.said.append((commit, state, reason))
+
+
+class Inbox:
+    def __init__(self) -> None:
+        self.mail: list[Mapping[str, str]] = []
+
+    async def send(self, title: str, body: Mapping[str, str]) -> None:
+        self.mail.append({"title": title, **body})
+
+
+async def test_failure_and_recovery_are_told_once_each(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    async with World(tmp_path, remotes=[remote]) as world:
+        forge, inbox = Forge(), Inbox()
+        assert world.loop is not None
+        teller = asyncio.create_task(Teller(world.loop.book, {world.source: forge}, inbox, "default").run())
+        try:
+            good = remote.push(FIRST, "first")
+            await world.settle()
+            bad = remote.push({"app/main": "crash\n"}, "break it")
+            await world.settle()
+            await world.until(lambda: len(inbox.mail) == 2)
+            await world.until(lambda: (bad, "failure") in {(c, s) for c, s, _ in forge.said})
+            assert [m["event"] for m in inbox.mail] == ["failure", "recovery"]
+            assert "CrashLoopBackOff" in inbox.mail[0]["reason"]
+            assert inbox.mail[0]["commit"] == bad
+            last = {commit: state for commit, state, _ in forge.said}
+            assert last[good] == "success" and last[bad] == "failure"
+            reason = next(r for c, s, r in forge.said if c == bad and s == "failure")
+            assert "CrashLoopBackOff" in reason
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+
+
+async def test_a_red_push_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    async with World(tmp_path, remotes=[remote]) as world:
+        forge, inbox = Forge(), Inbox()
+        assert world.loop is not None
+        teller = asyncio.create_task(Teller(world.loop.book, {world.source: forge}, inbox, "default").run())
+        try:
+            remote.push(FIRST, "first")
+            await world.settle()
+            red = remote.push({"pipeline": "fail\n"}, "red")
+            await world.settle()
+            await world.until(lambda: len(inbox.mail) == 1)
+            await world.until(lambda: any(c == red and s == "failure" for c, s, _ in forge.said))
+            assert inbox.mail[0]["reason"] == "pipeline says fail"
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
