@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 
 from trueup.core import events as ev
-from trueup.core.candidate import ApplicationState, CandidateState, Phase, Verdict
+from trueup.core.candidate import ApplicationState, CandidateState, Verdict
 from trueup.engine.book import Book
 from trueup.ports import CommitState, Conflict, Notify, SourceError
 
@@ -42,9 +42,21 @@ class Teller:
                 self._want(candidate, *_of_candidate(candidate))
                 if isinstance(event.fact, ev.CandidateRed):
                     await self._red(candidate)
-            case ev.SyncStarted() | ev.SyncHealthy() | ev.SyncHeld() | ev.SyncCondemned() | ev.HealthChanged():
+            case ev.SyncStarted(candidate=id, why="push"):
+                self._want(await self._book.candidate(id), "pending", "rolling out")
+            case ev.SyncCondemned(candidate=id, reason=reason):
+                await self._sick(event.stream, id, reason)
+            case ev.SyncHeld(candidate=id, reason=reason):
+                await self._sick(event.stream, id, f"held: {reason}")
+            case ev.SyncHealthy(candidate=id):
+                self._want(await self._book.candidate(id), "success", "runs and is healthy")
+                await self._well(event.stream)
+            case ev.HealthChanged(health="degraded" | "missing", reason=reason):
                 application = await self._book.application(event.stream)
-                await self._application(application)
+                if application.current is not None:
+                    await self._sick(event.stream, application.current.candidate, reason, report=False)
+            case ev.HealthChanged(health="healthy"):
+                await self._well(event.stream)
             case _:
                 pass
 
@@ -53,19 +65,18 @@ class Teller:
             self._wanted[candidate.commit] = (candidate.source, state, reason)
             self._changed.set()
 
-    async def _application(self, application: ApplicationState) -> None:
-        current = application.current
-        if current is None:
-            return
-        candidate = await self._book.candidate(current.candidate)
-        if current.why == "push" or current.phase is Phase.HEALTHY:
-            self._want(candidate, *_of_phase(current.phase, current.reason))
-        sick = current.phase in (Phase.CONDEMNED, Phase.HELD) or application.health in ("degraded", "missing")
-        if sick and application.told != "failure":
-            reason = current.reason or application.health_reason
+    async def _sick(self, stream: str, id: str, reason: str, *, report: bool = True) -> None:
+        application, candidate = await self._book.application(stream), await self._book.candidate(id)
+        if report:
+            self._want(candidate, "failure", reason)
+        if application.told != "failure":
             await self._send(application, "failure", candidate, reason)
-        elif not sick and current.phase is Phase.HEALTHY and application.told == "failure":
-            await self._send(application, "recovery", candidate, f"{current.why or 'push'} is healthy")
+
+    async def _well(self, stream: str) -> None:
+        application = await self._book.application(stream)
+        if application.told == "failure" and application.current is not None:
+            candidate = await self._book.candidate(application.current.candidate)
+            await self._send(application, "recovery", candidate, "what runs is healthy")
 
     async def _red(self, candidate: CandidateState) -> None:
         for stream in await self._book.ledger.heads("application"):
@@ -135,17 +146,3 @@ def _of_candidate(candidate: CandidateState) -> tuple[str, str]:
     if candidate.verdict is Verdict.GREEN:
         return "pending", "green; waiting to be rolled out"
     return "pending", "checking"
-
-
-def _of_phase(phase: Phase, reason: str) -> tuple[str, str]:
-    match phase:
-        case Phase.HEALTHY:
-            return "success", "runs and is healthy"
-        case Phase.CONDEMNED:
-            return "failure", reason
-        case Phase.HELD:
-            return "failure", f"held: {reason}"
-        case Phase.TERMINATED:
-            return "failure", f"terminated: {reason}" if reason else "terminated"
-        case _:
-            return "pending", "rolling out"
