@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +22,16 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 PIPE_WIDTH = 1000  # in a pipe nothing is cut or wrapped: other programs read it
+
+
+class Wall:
+    """The clock of this machine."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
 
 
 def state_option(function: F) -> F:
