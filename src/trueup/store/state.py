@@ -1,0 +1,46 @@
+"""The state folder, opened as a whole by the one process that owns it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from trueup.core.layout import Layout
+from trueup.ports import Clock
+from trueup.store.keys import Signer, load_key, open_keys
+from trueup.store.lock import StateLock
+from trueup.store.sqlite import SqliteLedger, open_ledger
+from trueup.store.sqlite_records import SqliteRecords, open_records
+
+
+class State(Struct, frozen=True):
+    ledger: SqliteLedger
+    records: SqliteRecords
+    signer: Signer
+
+
+@asynccontextmanager
+async def open_state(layout: Layout, clock: Clock) -> AsyncIterator[State]:
+    """Take the folder's lock, then open its keys, ledger and records; all is closed at the end, whatever happens.
+
+    Raises StateBusy, KeyUnreadable, LedgerDamaged, RecordsDamaged."""
+    with StateLock(layout.lock):
+        keys = await asyncio.to_thread(open_keys, layout.keys)
+        ledger = await open_ledger(layout.ledger, clock=clock, signer=keys.signer)
+        try:
+            records = await open_records(layout.records, clock=clock, secret=keys.records, ledger=ledger)
+            try:
+                yield State(ledger=ledger, records=records, signer=keys.signer)
+            finally:
+                await records.close()
+        finally:
+            await ledger.close()
+
+
+def vault_key(layout: Layout) -> bytes:
+    """The key of `drivers.secrets.FileVault`, made at its first use. Blocking. Raises KeyUnreadable."""
+    return load_key(Path(layout.keys) / "vault.key", 32)
