@@ -106,6 +106,8 @@ class Pod:
         self._masker = Masker(secrets(template.spec, frozen.config))
         self._poke = asyncio.Event()
         self._initialised = False
+        self.adopted = asyncio.Event()  # what ran before is taken over, or there was nothing
+        self._adopting: set[str] = set()
 
     # --- what others see
 
@@ -147,8 +149,15 @@ class Pod:
 
     # --- life
 
+    def masked(self, line: bytes) -> bytes:
+        """A line without the values of the Secrets that the pod reads."""
+        return self._masker.mask(line)
+
     def start(self, adopt: Mapping[str, Listed] | None = None) -> None:
         """Begin to keep the pod; `adopt` holds its containers that run already, by name."""
+        self._adopting = {name for name in adopt or {} if name in self.runs}
+        if not self._adopting:
+            self.adopted.set()
         self._task = asyncio.create_task(self._keep_all(dict(adopt or {})), name=f"pod {self.name}")
 
     def poke(self) -> None:
@@ -262,9 +271,14 @@ class Pod:
         return run
 
     async def _keep(self, run: Run, adopt: Listed | None) -> None:
-        if adopt is not None and not await self._adopt(run, adopt):
-            await self._attempt_until_done(self._begin, run)
-        elif adopt is None:
+        if adopt is not None:
+            running = await self._adopt(run, adopt)
+            self._adopting.discard(run.container.name)
+            if not self._adopting:
+                self.adopted.set()
+            if not running:
+                await self._attempt_until_done(self._begin, run)
+        else:
             had = self.row.containers.get(run.container.name)
             if had:
                 self.repairs.append(f"container {self._name(run)} removed by hand")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -61,6 +62,7 @@ class ContainerEvent(Struct, frozen=True):
     id: str
     name: str
     exit_code: int
+    time_s: float  # Unix
     labels: Mapping[str, str]
 
 
@@ -169,9 +171,10 @@ class Podman:
         except aiohttp.ClientError as error:
             raise EngineDown(0, f"Podman's service does not answer: {error}") from error
 
-    async def events(self, label: str) -> AsyncIterator[ContainerEvent]:
-        """What happens to our containers from now on. Raises EngineDown when the stream breaks."""
-        params = {"stream": "true", "filters": json.dumps({"label": [label], "type": ["container"]})}
+    async def events(self, label: str, since_s: float) -> AsyncIterator[ContainerEvent]:
+        """What happens to containers with this label since a Unix time. Raises EngineDown when the stream breaks."""
+        filters = json.dumps({"label": [label], "type": ["container"]})
+        params = {"stream": "true", "filters": filters, "since": str(int(since_s))}
         try:
             async with self._open().get(f"{BASE}/events", params=params) as response:
                 async for line in response.content:
@@ -275,9 +278,8 @@ async def _message(response: aiohttp.ClientResponse) -> str:
 def _event(body: Mapping[str, Any]) -> ContainerEvent:
     attributes = dict(body["Actor"]["Attributes"])
     code = attributes.pop("containerExitCode", "0")
-    return ContainerEvent(
-        str(body["Action"]), str(body["Actor"]["ID"]), attributes.get("name", ""), int(code), attributes
-    )
+    name, at_s = attributes.get("name", ""), float(body.get("timeNano") or 0) / 1e9
+    return ContainerEvent(str(body["Action"]), str(body["Actor"]["ID"]), name, int(code), at_s, attributes)
 
 
 def _frames(raw: bytes) -> list[bytes]:
@@ -320,6 +322,21 @@ class PodmanService:
                 while not await self._podman.ping():  # noqa: ASYNC110 - another process's socket has no event
                     await asyncio.sleep(0.05)
 
+    async def stop(self) -> None:
+        """End the service; containers go on."""
+        pid = await asyncio.to_thread(self._pid)
+        if pid:
+            os.kill(pid, signal.SIGTERM)
+
+    def _pid(self) -> int:
+        """The service's process, if that is still the one we started; 0 otherwise."""
+        try:
+            pid = int((Path(self._layout.agent) / "podman.pid").read_text())
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return 0
+        return pid if self._layout.podman_socket.encode() in words else 0
+
     def _prepare(self) -> None:
         conf = Path(self._layout.containers_conf)
         if not conf.exists() or conf.read_text() != CONTAINERS_CONF:
@@ -330,7 +347,7 @@ class PodmanService:
         self.starts += 1
         log = os.open(f"{self._layout.agent}/podman.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *("podman", "system", "service", "--time", "0", f"unix://{self._layout.podman_socket}"),
                 env={**os.environ, "CONTAINERS_CONF": self._layout.containers_conf},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -342,3 +359,4 @@ class PodmanService:
             raise EngineDown(0, f"podman could not be started ({error}); try: apt-get install podman") from error
         finally:
             os.close(log)
+        await asyncio.to_thread((Path(self._layout.agent) / "podman.pid").write_text, str(process.pid))

@@ -171,6 +171,10 @@ class Store:
     async def set_meta(self, key: str, value: str) -> None:
         await self.write([("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))])
 
+    async def clear(self) -> None:
+        """Forget all but the journal."""
+        await self.write([(f"DELETE FROM {table}", ()) for table in ("objects", "rollouts", "templates", "pods")])
+
     # --- on the thread
 
     async def _run(self, call: Callable[..., T], *args: Any) -> T:
