@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from servers.git import HttpServer, Repo, SshServer, http_server, ssh_server
 
 
