@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -398,3 +399,60 @@ async def test_code_and_configuration_repositories_moving_at_once(tmp_path: Path
         assert deployment.body["spec"]["replicas"] == 4
         assert world.running() == "v2\n"
         assert "replicas: 4" in world.config.show("config/web.yaml")
+
+
+async def test_a_terminated_rollout_goes_back_and_a_retry_takes_it_up_again(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        slow = await world.pushed({"app/main": "slow\n"})
+        assert world.running() == "slow\n"
+        assert world.loop is not None
+        candidate = await world.candidate(slow)
+        await world.loop.record(world.application, ev.SyncTerminated(candidate.id, 2, "wrong day"))
+        await world.settle()
+        assert world.running() == "v1\n"
+        assert world.person.head() == slow  # nobody told Git
+        world.builds.content.update({k: "well" for k, v in world.builds.content.items() if "slow" in v})
+
+
+async def test_a_held_rollout_is_tried_again_when_a_person_asks(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        await world.pushed({"app/main": "sick\n"})
+        assert world.loop is not None
+        attempts = (await world.app()).attempts
+        await world.loop.applications.restart(world.application)
+        await world.settle()
+        app = await world.app()
+        assert app.attempts == attempts + 1 and app.current is not None and app.current.why == "retry"
+
+
+async def test_paused_rolls_nothing_out_until_it_is_resumed_or_the_time_is_over(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        assert world.loop is not None
+        await world.loop.record(world.source, ev.SourcePaused(None, "freeze"))
+        await world.pushed({"app/main": "v2\n"})
+        assert world.running() == "v1\n"
+        await world.loop.record(world.source, ev.SourceResumed())
+        await world.settle()
+        assert world.running() == "v2\n"
+        await world.loop.record(world.source, ev.SourcePaused(world.clock.now() + timedelta(seconds=1), "short"))
+        await world.pushed({"app/main": "v3\n"})
+        assert world.running() == "v2\n"
+        world.clock.time += timedelta(seconds=2)
+        await world.settle()
+        assert world.running() == "v3\n"
+
+
+async def test_a_retry_of_red_pipelines_runs_only_what_failed_and_can_turn_green(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        red = await world.pushed({"app/main": "v2\n", "pipeline": "fail\n"})
+        candidate = await world.candidate(red)
+        assert candidate.verdict is Verdict.RED and world.loop is not None
+        (run,) = await world.loop.candidates.retry(candidate.id, failed_only=True)
+        assert run != candidate.required[0]
+        await world.settle()
+        assert (await world.candidate(red)).verdict is Verdict.RED
+        assert world.runs.started.count(red) == 2

@@ -169,6 +169,7 @@ class ApplicationState(Struct, frozen=True):
     good: tuple[str, ...] = ()  # Candidates that turned healthy, oldest first, the last is what ran last
     bundles: Mapping[str, str] = {}  # Candidate → record of the Bundle it was applied as
     condemned: Mapping[str, str] = {}  # Candidate → reason
+    terminated: Mapping[str, str] = {}  # Candidate → why a person stopped it; a retry takes it out again
     health: str = ""
     health_reason: str = ""
     approved: frozenset[str] = frozenset()
@@ -319,8 +320,9 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
                 _phase(state, Phase.CONDEMNED, reason, record),
                 condemned={**state.condemned, candidate: reason},
             )
-        case ev.SyncTerminated(why=why):
-            return _phase(state, Phase.TERMINATED, why)
+        case ev.SyncTerminated(candidate=candidate, why=why):
+            stopped = {**state.terminated, candidate: why}
+            return replace(_phase(state, Phase.TERMINATED, why), terminated=stopped)
         case ev.HealthChanged(health=health, reason=reason):
             return replace(state, health=health, health_reason=reason)
         case ev.Approved(changes=changes):
@@ -354,7 +356,7 @@ def wanted(
 ) -> tuple[str, str]:
     """Which Candidate the application should run, and why ("" and "" when there is none).
 
-    The newest green one; when that one is condemned or pinned out, the last good one; a rollback asked
+    The newest green one; when that one is condemned, pinned out or terminated, the last good one; a rollback asked
     for by a person until a later Candidate is green. With `undo` NONE a condemned one stays as it is.
     """
     newest = newest_green(source, candidates)
@@ -366,6 +368,6 @@ def wanted(
             return wish.candidate, "rollback"
         return application.last_good, "undo"
     condemned = newest.id in application.condemned and undo is not Undo.NONE
-    if condemned or newest.id in source.pinned:
+    if condemned or newest.id in source.pinned or newest.id in application.terminated:
         return application.last_good, "undo"
     return newest.id, "push"

@@ -157,6 +157,13 @@ class ApplicationLoop:
             return ""
         return await self._records.put("excerpt", "\n".join(judgement.excerpt).encode(), stream=state.id)
 
+    async def restart(self, id: str) -> None:
+        """A person asks for another attempt at what is held, condemned or terminated."""
+        state = await self._book.application(id)
+        if state.current is not None:
+            await self._start(state, await self._book.candidate(state.current.candidate), "retry")
+        self._wake(state.source)
+
     async def _start(self, state: ApplicationState, candidate: CandidateState, why: str) -> None:
         known = await self._applied(state.bundles[candidate.id]) if candidate.id in state.bundles else None
         try:
