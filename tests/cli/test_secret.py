@@ -1,0 +1,43 @@
+"""`trueup secret`: values go in, and never come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from click.testing import Result
+
+from trueup.cli.errors import Away, Stop, Unknown
+
+Make = Callable[[str], Path]
+Trueup = Callable[..., Result]
+
+
+def test_a_secret_is_set_listed_and_removed_for_the_only_repository(state: Make, trueup: Trueup) -> None:
+    folder = str(state("undone"))
+    done = trueup("secret", "set", "TOKEN", "--state", folder, input="s3cr3t-value\n")
+    assert done.stdout == "TOKEN is set for /srv/shop.git\n"
+    assert trueup("secret", "list", "--state", folder).stdout == "TOKEN\n"
+    assert trueup("secret", "list", "--state", folder, "-e", "production").stdout == "no secret is set\n"
+    assert trueup("secret", "remove", "TOKEN", "--state", folder).exit_code == 0
+    assert isinstance(trueup("secret", "remove", "TOKEN", "--state", folder).exception, Unknown)
+    every = b"".join(p.read_bytes() for p in Path(folder).rglob("*") if p.is_file())
+    assert b"s3cr3t-value" not in every
+
+
+def test_a_value_is_never_an_argument(state: Make, trueup: Trueup) -> None:
+    assert trueup("secret", "set", "TOKEN", "value", "--state", str(state("undone")), input="x").exit_code == 2
+
+
+def test_an_empty_value_and_a_bad_name_are_refused(state: Make, trueup: Trueup) -> None:
+    folder = str(state("undone"))
+    assert isinstance(trueup("secret", "set", "TOKEN", "--state", folder, input="").exception, Stop)
+    bad = trueup("secret", "set", "GITHUB_X", "--state", folder, input="long-enough\n").exception
+    assert "GITHUB_" in str(bad)
+
+
+def test_which_repository_is_asked_when_it_is_not_clear(state: Make, trueup: Trueup, tmp_path: Path) -> None:
+    assert isinstance(trueup("secret", "list", "--state", str(tmp_path / "new")).exception, Away)
+    folder = str(state("split"))
+    assert "name one with --repository" in str(trueup("secret", "list", "--state", folder).exception)
+    assert trueup("secret", "list", "-r", "code", "--state", folder).exit_code == 0
