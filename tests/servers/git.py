@@ -94,7 +94,7 @@ class Repo:
             env = {"GIT_INDEX_FILE": f"{scratch}/index"}
             if parent:
                 self.git("read-tree", parent, env=env)
-            lines = b"".join(self._line(path, content) for path, content in files.items())
+            lines = self._lines(files, Path(scratch))
             self.git("update-index", "-z", "--replace", "--index-info", stdin=lines, env=env)
             tree = self.git("write-tree", env=env)
         return self.commit_tree(tree, message, parents=[p for p in (parent, *merge) if p], author=author)
@@ -107,15 +107,22 @@ class Repo:
         flags = [flag for parent in parents for flag in ("-p", parent)]
         return self.git("commit-tree", *flags, tree, stdin=message.encode(), env=env)
 
-    def _line(self, path: str, content: Content) -> bytes:
-        mode, data = content if isinstance(content, tuple) else (0o100644, content)
-        if data is None:
-            mode, oid = 0, "0" * 40
-        elif mode == SUBMODULE:
-            oid = str(data)
-        else:
-            oid = self.blob(data)
-        return f"{mode:o} {oid}\t".encode() + os.fsencode(path) + b"\0"
+    def _lines(self, files: Mapping[str, Content], scratch: Path) -> bytes:
+        """For `git update-index -z --index-info`; all contents are hashed by one process."""
+        entries = {
+            path: content if isinstance(content, tuple) else (0o100644, content) for path, content in files.items()
+        }
+        contents = {path: data for path, (mode, data) in entries.items() if data is not None and mode != SUBMODULE}
+        for number, data in enumerate(contents.values()):
+            (scratch / f"{number}").write_bytes(data.encode() if isinstance(data, str) else data)
+        names = "".join(f"{scratch}/{number}\n" for number in range(len(contents)))
+        hashed = self.git("hash-object", "-w", "--no-filters", "--stdin-paths", stdin=names.encode())
+        oids = dict(zip(contents, hashed.splitlines(), strict=True))
+        lines = b""
+        for path, (mode, data) in entries.items():
+            oid = oids.get(path) or (str(data) if data is not None else "0" * 40)
+            lines += f"{mode if data is not None else 0:o} {oid}\t".encode() + os.fsencode(path) + b"\0"
+        return lines
 
     def blob(self, data: str | bytes) -> str:
         return self.git("hash-object", "-w", "--stdin", stdin=data.encode() if isinstance(data, str) else data)

@@ -6,7 +6,16 @@ import pytest
 
 from trueup.core.address import parse
 from trueup.drivers.sources.complaints import explain, is_no_right, is_race, is_world, own_words, refusal, rejection
-from trueup.drivers.sources.credentials import SshKey, Token, base_environment, mask, remote_environment
+from trueup.drivers.sources.credentials import (
+    HostCredentials,
+    SshKey,
+    Token,
+    base_environment,
+    credentials_from,
+    mask,
+    remote_environment,
+)
+from trueup.drivers.sources.writing import Signing, signing_from
 
 HTTPS, SSH = parse("https://github.com/acme/app.git")[0], parse("ssh://git@host.example:2222/acme/app.git")[0]
 
@@ -140,6 +149,20 @@ def test_ssh_never_asks_and_always_checks_the_host() -> None:
     command = environment["GIT_SSH_COMMAND"]
     assert command.startswith("ssh -F /x ")
     assert "BatchMode=yes" in command and "StrictHostKeyChecking=yes" in command and "-i '/keys/a b'" in command
+
+
+def test_credentials_are_named_in_the_environment_or_the_vault() -> None:
+    assert credentials_from({}) == HostCredentials()
+    assert credentials_from({"TRUEUP_GIT_TOKEN": "t"}) == Token("t")
+    assert credentials_from({"TRUEUP_GIT_TOKEN": "t", "TRUEUP_GIT_USERNAME": "ann"}) == Token("t", "ann")
+    assert credentials_from({"TRUEUP_GIT_SSH_KEY": "/k"}) == SshKey("/k")
+    assert signing_from({}) is None
+    assert signing_from({"TRUEUP_GIT_SIGNING_KEY": "/k"}) == Signing("ssh", "/k")
+    assert signing_from({"TRUEUP_GIT_SIGNING_KEY": "ABCD"}) == Signing("openpgp", "ABCD")
+
+
+def test_no_setting_of_ours_reaches_a_hook_of_a_local_remote() -> None:
+    assert "TRUEUP_GIT_TOKEN" not in base_environment({"TRUEUP_GIT_TOKEN": "t"})
 
 
 def test_the_environment_is_freed_of_what_misleads() -> None:

@@ -163,7 +163,7 @@ async def test_an_unknown_commit_says_why_it_may_be_missing(git: Git, repo: Repo
 
 
 async def test_blobs_of_every_size_and_many_at_once(git: Git, repo: Repo) -> None:
-    contents = {f"f{i}": f"{i}\n".encode() for i in range(90)} | {"empty": b"", "big": os.urandom(2_500_000)}
+    contents = {f"f{i}": f"{i}\n".encode() for i in range(150)} | {"empty": b"", "big": os.urandom(2_500_000)}
     head = repo.commit({**contents, "nul": b"\0\n\0"})
     await git.fetch()
     tree = await git.tree(head)

@@ -30,7 +30,7 @@ def conflict_free(files: dict[str, bytes]) -> dict[str, bytes]:
 trees = st.dictionaries(paths, contents, min_size=1, max_size=6).map(conflict_free)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(before=trees, after=trees, executable=st.booleans())
 def test_a_splice_gives_the_tree_of_a_work_tree_commit(
     before: dict[str, bytes], after: dict[str, bytes], executable: bool

@@ -1,7 +1,9 @@
 """Where desired state is read from: one file per product."""
 
+from trueup.drivers.sources.credentials import credentials_from
 from trueup.drivers.sources.git import Git, Settings
+from trueup.drivers.sources.writing import signing_from
 
 SOURCES = {"git": Git}
 
-__all__ = ["SOURCES", "Git", "Settings"]
+__all__ = ["SOURCES", "Git", "Settings", "credentials_from", "signing_from"]

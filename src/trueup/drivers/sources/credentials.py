@@ -37,6 +37,17 @@ class SshKey(Struct, frozen=True):
 
 Credentials: TypeAlias = HostCredentials | Token | SshKey
 
+
+def credentials_from(values: Mapping[str, str]) -> Credentials:
+    """From settings by name (the environment, or secrets of the repository): TRUEUP_GIT_TOKEN with
+    TRUEUP_GIT_USERNAME, or TRUEUP_GIT_SSH_KEY with TRUEUP_GIT_KNOWN_HOSTS, or what the machine has."""
+    if token := values.get("TRUEUP_GIT_TOKEN"):
+        return Token(secret=token, username=values.get("TRUEUP_GIT_USERNAME") or "x-access-token")
+    if key := values.get("TRUEUP_GIT_SSH_KEY"):
+        return SshKey(path=key, known_hosts=values.get("TRUEUP_GIT_KNOWN_HOSTS", ""))
+    return HostCredentials()
+
+
 # What a person may set for git and is wanted here too; every other GIT_* (GIT_DIR inside a hook, …) would mislead it.
 _KEPT = {"GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSH", "GIT_SSH_COMMAND", "GIT_EXEC_PATH", "GIT_PROXY_COMMAND"} | {
     "GIT_CONFIG_GLOBAL",
@@ -59,6 +70,7 @@ _CONFIG: Config = (
     ("core.fsmonitor", "false"),
     ("gc.autoDetach", "false"),
     ("gc.pruneExpire", "never"),  # what a Candidate names stays readable after history is rewritten
+    ("gc.cruftPacks", "true"),  # … in packs
     ("http.lowSpeedLimit", "1"),
     ("http.lowSpeedTime", "60"),
     ("i18n.commitEncoding", "UTF-8"),
@@ -75,7 +87,7 @@ def base_environment(environment: Mapping[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environment.items()
-        if name not in _DROPPED and (not name.startswith("GIT_") or name in _KEPT)
+        if name not in _DROPPED and not name.startswith("TRUEUP_") and (not name.startswith("GIT_") or name in _KEPT)
     }
     if "SSL_CERT_FILE" in kept:
         kept.setdefault("GIT_SSL_CAINFO", kept["SSL_CERT_FILE"])

@@ -45,7 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     credentials: Credentials = HostCredentials()
     identity: Identity = Identity()
     signing: Signing | None = None
-    fetch_timeout_s: float = 900.0
+    fetch_timeout_s: float = 3600.0  # a first clone may be large; a stalled one ends by itself in a minute
     push_timeout_s: float = 300.0
     local_timeout_s: float = 120.0
 

@@ -37,6 +37,12 @@ class Signing(Struct, frozen=True):
     key: str
 
 
+def signing_from(values: Mapping[str, str]) -> Signing | None:
+    """From TRUEUP_GIT_SIGNING_KEY: a file (ssh) or, when there is no "/" in it, the id of an OpenPGP key."""
+    key = values.get("TRUEUP_GIT_SIGNING_KEY", "")
+    return Signing("ssh" if "/" in key else "openpgp", key) if key else None
+
+
 class Draft(Struct, frozen=True, kw_only=True):
     """A commit to be made. `parent` "" makes a first commit."""
 
