@@ -179,6 +179,8 @@ class Agent:
         return len(listed)
 
     async def _end(self, item: Listed) -> None:
+        if specs.LABEL_POD in item.labels and specs.LABEL_CONTAINER not in item.labels:
+            return  # it goes with its pod
         if item.state == "running":
             await self.podman.stop(item.id, DOWN_GRACE_S)
         await self.podman.remove(item.id)
@@ -407,7 +409,10 @@ class Agent:
             pod = item.labels.get(specs.LABEL_POD)
             if pod is not None and pod not in known and item.id not in self.stage.ours:
                 log.warning("an orphan is removed container=%s", item.name)
-                await self.podman.remove(item.id)
+                if specs.LABEL_CONTAINER in item.labels:
+                    await self.podman.remove(item.id)
+                else:
+                    await self.podman.remove_pod(f"{pod}-pod")
 
     async def run(self) -> None:
         """Until cancelled; everything goes on running then."""

@@ -37,7 +37,7 @@ async def _pump(
     head = f"{pod.name} | ".encode() if several else b""
     rest = b""
     try:
-        if not run.running and run.lines:
+        if not run.id or (not run.running and run.lines):
             for kept in run.lines[-tail:] if tail >= 0 else run.lines:
                 await queue.put(head + kept.encode() + b"\n")
             return

@@ -33,7 +33,7 @@ log = logging.getLogger("trueup.agent")
 TAIL = 30  # log lines kept of a container that failed
 CALM_S = 600.0  # after running this long, back-off begins anew
 HAND_S = 0.5  # how long after an end Podman may still say who did it
-QUIET_S = 3.0  # a ready container that ends cleanly after this long was stopped by someone
+QUIET_S = 1.0  # a ready container that ends cleanly after this long was stopped by someone
 PROOF_S = 2.0  # how long a container without a readiness probe runs before it counts as ready
 PROOF_AGAIN_S = 10.0  # the same after a crash
 STARTS_AT_ONCE = 8
@@ -64,6 +64,7 @@ class Run:
         self.container = container
         self.id = ""
         self.running = False
+        self.served = False  # it was ready when it ended
         self.begun_s = 0.0  # loop time of the last start
         self.waiting = Waiting.CREATING
         self.message = ""
@@ -106,8 +107,11 @@ class Pod:
         self._masker = Masker(secrets(template.spec, frozen.config))
         self._poke = asyncio.Event()
         self._initialised = False
+        self._infra = ""  # Podman's container that holds a shared address
+        self._sharing = asyncio.Lock()
         self.adopted = asyncio.Event()  # what ran before is taken over, or there was nothing
         self._adopting: set[str] = set()
+        self._was_ready = False
 
     # --- what others see
 
@@ -156,6 +160,7 @@ class Pod:
     def start(self, adopt: Mapping[str, Listed] | None = None) -> None:
         """Begin to keep the pod; `adopt` holds its containers that run already, by name."""
         self._adopting = {name for name in adopt or {} if name in self.runs}
+        self._was_ready = self.row.ready
         if not self._adopting:
             self.adopted.set()
         self._task = asyncio.create_task(self._keep_all(dict(adopt or {})), name=f"pod {self.name}")
@@ -191,6 +196,7 @@ class Pod:
         await asyncio.to_thread(self._stage.volumes.remove, self.name)
 
     async def _mine(self) -> tuple[Listed, ...]:
+        """Its containers, without the one that holds a shared address."""
         found = await self._stage.podman.containers(f"{LABEL_POD}={self.name}")
         return tuple(c for c in found if LABEL_CONTAINER in c.labels)
 
@@ -217,33 +223,32 @@ class Pod:
     # --- keeping it
 
     async def _keep_all(self, adopt: dict[str, Listed]) -> None:
-        self._initialised = any(c.state in ("running", "paused") for c in adopt.values())
+        self._initialised = bool(self.row.containers) or any(c.state in ("running", "paused") for c in adopt.values())
         await self._attempt_until_done(self._prepare, next(iter(self.runs.values())))
         async with asyncio.TaskGroup() as group:
             for run in self.runs.values():
                 group.create_task(self._keep(run, adopt.get(run.container.name)))
 
     async def _prepare(self, run: Run) -> None:
-        """Volumes, the shared address, the init containers in their order."""
+        """Volumes, then the init containers in their order."""
         await asyncio.to_thread(self._stage.volumes.make, self.name, self.template.spec, self._frozen.config)
-        if self._several:
-            await self._share()
         if not self._initialised:
             for container in self.template.spec.init_containers:
                 await self._initialise(container)
             self._initialised = True
 
     async def _share(self) -> None:
-        podman = self._stage.podman
-        name = f"{self.name}-pod"
-        try:
-            infra = await podman.start_pod(name)
-        except EngineDown:
-            raise
-        except EngineError:
-            await podman.make_pod(pod_spec(self._place(), self.template))
-            infra = await podman.start_pod(name)
-        self.address = (await podman.inspect(infra)).address
+        """The address that the containers of one pod share; made anew when it is gone."""
+        podman, name = self._stage.podman, f"{self.name}-pod"
+        async with self._sharing:
+            try:
+                self._infra = await podman.start_pod(name)
+            except EngineDown:
+                raise
+            except EngineError:
+                await podman.make_pod(pod_spec(self._place(), self.template))
+                self._infra = await podman.start_pod(name)
+            self.address = (await podman.inspect(self._infra)).address
         if self.row.pod != name:
             self.row = replace(self.row, pod=name)
             self._stage.changed(self)
@@ -275,6 +280,7 @@ class Pod:
             running = await self._adopt(run, adopt)
             self._adopting.discard(run.container.name)
             if not self._adopting:
+                self._settle()
                 self.adopted.set()
             if not running:
                 await self._attempt_until_done(self._begin, run)
@@ -339,6 +345,8 @@ class Pod:
     async def _create(self, run: Run) -> None:
         """A fresh container, started. Raises what can stand in its way."""
         stage, container = self._stage, run.container
+        if self._several:
+            await self._share()
         env = environment(container, self.template, self._frozen.config, self._identity())
         image = await self._image(container)
         mounts = await asyncio.to_thread(stage.volumes.mounts, self.name, self.template.spec, container)
@@ -348,6 +356,7 @@ class Pod:
             run.ended.clear()
             run.removed.clear()
             run.hand = run.condemned = ""
+            run.served = False
             try:
                 await stage.podman.start(run.id)
             except EngineError:
@@ -388,12 +397,12 @@ class Pod:
 
     async def _up(self, run: Run, *, ready: bool) -> None:
         """It runs: learn its address, begin its probes."""
-        if not self.row.pod:
-            seen = await self._stage.podman.inspect(run.id)
-            self.address = seen.address or self.address
-            if not seen.running:
-                run.exit_code = seen.exit_code
-                run.ended.set()
+        seen = await self._stage.podman.inspect(run.id)
+        if not self._several:
+            self.address = seen.address
+        if not seen.running:
+            run.exit_code = seen.exit_code
+            run.ended.set()
         run.running = not run.ended.is_set()
         run.begun_s = asyncio.get_running_loop().time()
         run.waiting = Waiting.NONE
@@ -415,13 +424,17 @@ class Pod:
             await self._remove(run.id)
             return False
         run.ended.clear()
-        await self._up(run, ready=self.row.ready)
+        if self._several:
+            await self._share()
+        await self._up(run, ready=self._was_ready)
         return True
 
     # --- what happens to it
 
     def heard(self, event: ContainerEvent) -> None:
         """Something happened to one of its containers."""
+        if event.id == self._infra and event.action in ("died", "remove") and not self.row.stopping:
+            self._lost_address()
         run = next((r for r in self.runs.values() if r.id == event.id), None)
         if run is None or event.id in self._stage.ours:
             return
@@ -440,6 +453,11 @@ class Pod:
             case "rename" if event.name != self._name(run):
                 self._aside(self._rename(run))
 
+    def _lost_address(self) -> None:
+        for run in tuple(self.runs.values()):
+            run.hand = run.hand or "cut off"
+            self._down(run)
+
     def gone(self, listed: Mapping[str, Listed]) -> None:
         """A full look at what is there, for events that were lost: containers by id."""
         for run in tuple(self.runs.values()):
@@ -456,6 +474,7 @@ class Pod:
                 self._down(run)
 
     def _down(self, run: Run) -> None:
+        run.served = run.served or run.ready
         run.running = False
         self._unprobe(run)
         self._settle()
@@ -484,7 +503,7 @@ class Pod:
         """It ended: learn why, keep its last words, take it away, pause if it did so before."""
         self._unprobe(run)
         ran_s = asyncio.get_running_loop().time() - run.begun_s
-        clean = run.exit_code in (0, 143) and ran_s >= QUIET_S and not run.condemned and self.row.ready
+        clean = run.exit_code in (0, 143) and ran_s >= QUIET_S and not run.condemned and run.served
         if run.hand != "removed" and not run.condemned and (run.hand or clean):
             await self._listen_for_removal(run)
         lines = self._masked(await self._stage.podman.tail(run.id, TAIL))
@@ -615,7 +634,9 @@ class Pod:
             self._unprobe(run)
 
     def _settle(self) -> None:
-        """Readiness follows from all containers; tell whoever listens."""
+        """Readiness follows from all containers; tell whoever listens. Not before all are taken over."""
+        if self._adopting:
+            return
         ready = self.ready
         if ready and self.ready_since is None:
             self.ready_since = self._stage.now()
@@ -628,7 +649,7 @@ class Pod:
     # --- small things
 
     def _name(self, run: Run) -> str:
-        alone = not self._several and run.container is self.template.spec.containers[0]
+        alone = not self._several and run.container == self.template.spec.containers[0]
         return container_name(self.name, run.container.name, alone)
 
     def _masked(self, lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -245,10 +245,11 @@ class Podman:
         try:
             async with asyncio.timeout(timeout_s):
                 async with self._open().request(method, BASE + path, params=params, json=body) as response:
-                    if response.status == 404 and absent:
-                        return None
                     if response.status >= 400:
-                        raise EngineError(response.status, await _message(response))
+                        said = await _message(response)
+                        if absent and (response.status == 404 or "no such " in said):
+                            return None
+                        raise EngineError(response.status, said)
                     data = await response.read()
         except (aiohttp.ClientError, OSError) as error:
             raise EngineDown(0, f"Podman's service does not answer: {error}") from error

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from trueup.agent.pod import Pod, Stage
 from trueup.agent.podman import EngineError, Listed
+from trueup.agent.spec import LABEL_CONTAINER, LABEL_POD
 from trueup.agent.store import (
     Held,
     PodRow,
@@ -118,7 +119,7 @@ class Workload:
                 continue
             known = replace(row, containers={}, ready=False) if rebooted else row
             pod = self._make(known, application)
-            mine = {c.labels["trueup.container"]: c for c in listed if c.labels.get("trueup.pod") == row.name}
+            mine = {c.labels[LABEL_CONTAINER]: c for c in listed if _is_of(c, row.name)}
             if row.stopping:
                 self._end(pod)
             else:
@@ -272,6 +273,10 @@ class Workload:
             task.cancel()
         await asyncio.gather(*self._ending.values(), return_exceptions=True)
         await asyncio.gather(*(p.leave() for p in self.pods.values()))
+
+
+def _is_of(listed: Listed, pod: str) -> bool:
+    return listed.labels.get(LABEL_POD) == pod and LABEL_CONTAINER in listed.labels
 
 
 def _digest(content: dict[str, str] | None) -> str:
