@@ -23,6 +23,7 @@ import aiohttp
 from msgspec import Struct
 
 from trueup.core.layout import Layout
+from trueup.ports import BuilderDown
 
 PROGRAM = "docker-registry"
 HOST = "127.0.0.1"
@@ -52,7 +53,7 @@ http:
 """
 
 
-class RegistryDown(Exception):
+class RegistryDown(BuilderDown):
     """The embedded registry does not start or answer; the message says why and what to try."""
 
 
@@ -91,6 +92,10 @@ class Registry:
         """The address of the registry when it runs and answers."""
         address = self._address()
         return address if address and self._pid() and await _answers(address) else None
+
+    def known_address(self) -> str | None:
+        """Where it was last seen running, without asking it."""
+        return self._address() if self._pid() else None
 
     async def stop(self) -> None:
         """End the process; what it holds stays on disk."""
