@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import collections
+import json
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -34,6 +36,18 @@ class Tally:
     def quantile_ms(self, share: float) -> float:
         times = sorted(self.times_s)
         return times[min(len(times) - 1, int(len(times) * share))] * 1000 if times else 0.0
+
+    def summary(self) -> dict[str, object]:
+        return {
+            "sent": self.sent,
+            "answered": self.answered,
+            "lost": self.lost,
+            "reopened": self.reopened,
+            "p50_ms": round(self.quantile_ms(0.5), 2),
+            "p99_ms": round(self.quantile_ms(0.99), 2),
+            "reasons": dict(self.reasons),
+            "answers": {body.decode(errors="replace"): count for body, count in self.bodies.most_common(100)},
+        }
 
     def __str__(self) -> str:
         why = "".join(f"\n  lost {count}: {reason}" for reason, count in self.reasons.most_common(8))
@@ -155,7 +169,8 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, default=300)
-    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--seconds", type=float, default=10, help="or until SIGTERM, whichever is first")
+    parser.add_argument("--json", action="store_true", help="one object a line instead of text")
     parser.add_argument("--no-keep-alive", action="store_true")
     parser.add_argument(
         "--slow", default="", metavar="PATH", help="a path that takes long, requested beside the others"
@@ -164,6 +179,7 @@ async def main() -> int:
     args = parser.parse_args()
     over = asyncio.Event()
     asyncio.get_running_loop().call_later(args.seconds, over.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     loads = [Load(args.url, keep_alive=not args.no_keep_alive)]
     runs = [loads[0].run(rate=args.rate, until=over)]
     if args.slow:
@@ -171,7 +187,7 @@ async def main() -> int:
         runs.append(loads[1].run(rate=args.slow_rate, until=over, path=args.slow))
     await asyncio.gather(*runs)
     for load in loads:
-        print(load.tally)
+        print(json.dumps(load.tally.summary()) if args.json else load.tally)
     return 1 if any(load.tally.lost for load in loads) else 0
 
 
