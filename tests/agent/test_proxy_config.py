@@ -20,7 +20,7 @@ from trueup.agent.haproxy_config import Paths, bound, mark, render, server_name
 from trueup.agent.proxy_model import Backend, Bind, Listener
 from trueup.agent.proxy_stats import Totals, VersionStats, add
 
-PATHS = Paths("/s/haproxy.cfg", "/s/m.sock", "/s/w.sock", "/s/pid", "/s/log", user="haproxy")
+PATHS = Paths("/s/haproxy.cfg", "/s/m.sock", "/s/w.sock", "/s/p.sock", "/s/pid", "/s/log", user="haproxy")
 ONE = Backend("one", "10.0.1.1", {"http": 8080}, True, False, "v1")
 TWO = Backend("two", "10.0.1.2", {"http": 8080}, False, False, "v2")
 

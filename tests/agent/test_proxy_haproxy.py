@@ -133,7 +133,7 @@ async def replicas() -> AsyncIterator[list[Replica]]:
 
 
 async def workers(layout: Layout) -> haproxy_cli.Workers:
-    return await haproxy_cli.workers(layout.agent + "/haproxy.sock")
+    return await haproxy_cli.workers(layout.agent + "/ha-m.sock")
 
 
 async def test_serves_ready_replicas_only_and_says_503_without_one(proxy: Proxy, replicas: list[Replica]) -> None:
@@ -156,7 +156,7 @@ async def test_changing_servers_needs_no_reload(proxy: Proxy, layout: Layout, re
     await proxy.sync([web(three.backend())])
     assert (await workers(layout)).pids == before
     assert await get(proxy.address("default", "web")) == (200, "web-3")
-    view = await haproxy_cli.view(layout.agent + "/haproxy.sock", before[0])
+    view = await haproxy_cli.view(layout.agent + "/ha-m.sock", before[0])
     assert [server.name for server in view.servers] == ["web-3:v3"]
 
 

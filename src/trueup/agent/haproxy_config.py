@@ -20,6 +20,7 @@ class Paths(Struct, frozen=True):
     config: str
     master: str  # unix socket of the master's command line
     worker: str  # unix socket through which a new worker takes over the listening sockets
+    peers: str  # unix socket through which a new worker learns which client goes where
     pid: str
     log: str
     user: str = ""
@@ -79,7 +80,7 @@ def render(listeners: Sequence[Listener], paths: Paths, identity: str) -> str:
     """The whole file. Servers stand in it as they are now, so that a reload or a reboot begins with the right ones."""
     user = f"  user {paths.user}\n  group {paths.user}" if paths.user else ""
     head = _GLOBAL.format(mark=mark(listeners, identity), worker=paths.worker, user=user)
-    peers = f"\npeers trueup\n  peer trueup unix@{paths.worker}.peers\n" if _sticky(listeners) else ""
+    peers = f"\npeers trueup\n  peer trueup unix@{paths.peers}\n" if _sticky(listeners) else ""
     return head + peers + "".join(_head(li) + _servers(li) + _next(li) for li in listeners)
 
 

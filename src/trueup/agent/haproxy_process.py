@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 from pathlib import Path
@@ -15,10 +16,43 @@ from pathlib import Path
 from trueup.agent.haproxy_cli import ProxyError, Silent, Workers, tell, workers
 from trueup.agent.haproxy_config import Paths
 from trueup.agent.network_run import run
+from trueup.core.layout import Layout
 
 START_S = 15.0
 LOOK_S = 0.02
-SOCKET_PATH = 90  # bytes; Linux allows 107, of which HAProxy takes some for the name of a temporary
+SOCKET_PATH = 95  # bytes; Linux allows 107, of which HAProxy takes up to 12 for the name of a temporary
+
+
+def paths_of(layout: Layout) -> Paths:
+    """HAProxy's files in a state folder. Sockets have short names, for the folder's own may be long."""
+
+    def at(name: str) -> str:
+        return str(Path(layout.agent, name))
+
+    return Paths(
+        config=at("haproxy.cfg"),
+        master=at("ha-m.sock"),
+        worker=at("ha-w.sock"),
+        peers=at("ha-p.sock"),
+        pid=at("haproxy.pid"),
+        log=at("haproxy.log"),
+        user=_user(),
+    )
+
+
+def too_long(layout: Layout) -> bool:
+    """True when the state folder's path leaves no room for the name of a socket."""
+    return len(os.fsencode(paths_of(layout).master)) > SOCKET_PATH
+
+
+def _user() -> str:
+    """Workers of a master that is root run as the package's own user."""
+    if os.geteuid() != 0:
+        return ""
+    try:
+        return pwd.getpwnam("haproxy").pw_name
+    except KeyError:
+        return ""
 
 
 def write(paths: Paths, text: str) -> None:
@@ -54,7 +88,7 @@ async def alive(paths: Paths) -> Workers | None:
 
 async def start(paths: Paths) -> Workers:
     """Start HAProxy with the configuration in place; it serves when this returns. Raises ProxyError."""
-    if len(paths.master.encode()) > SOCKET_PATH:
+    if len(os.fsencode(paths.master)) > SOCKET_PATH:
         raise ProxyError(f"the state folder's path is too long for a socket: {paths.master}; choose a shorter --state")
     await check(paths)
     await reap(paths)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import msgspec
 from trueup.agent import haproxy_cli as cli
 from trueup.agent import haproxy_process as process
 from trueup.agent.haproxy_cli import ProxyError
-from trueup.agent.haproxy_config import Paths, bound, ground, mark, render, server_prefix
+from trueup.agent.haproxy_config import bound, ground, mark, render, server_prefix
 from trueup.agent.network import Addresses
 from trueup.agent.proxy_model import (
     Backend,
@@ -56,7 +55,7 @@ class Proxy:
     def __init__(self, layout: Layout, network: Addresses, *, outside: str = "0.0.0.0") -> None:
         self._network = network
         self._outside = outside
-        self._paths = _paths(layout)
+        self._paths = process.paths_of(layout)
         self._file = Path(layout.agent, "proxy.json")
         self._lock = asyncio.Lock()
         self._kept = Kept()
@@ -215,30 +214,6 @@ class Proxy:
     async def _look(self) -> dict[int, list[cli.Load]]:
         found = await cli.workers(self._paths.master)
         return {pid: await cli.loads(self._paths.master, pid) for pid in found.pids}
-
-
-def _paths(layout: Layout) -> Paths:
-    def at(name: str) -> str:
-        return str(Path(layout.agent, name))
-
-    return Paths(
-        config=at("haproxy.cfg"),
-        master=at("haproxy.sock"),
-        worker=at("haproxy-worker.sock"),
-        pid=at("haproxy.pid"),
-        log=at("haproxy.log"),
-        user=_user(),
-    )
-
-
-def _user() -> str:
-    """Workers of a master that is root run as the package's own user."""
-    if os.geteuid() != 0:
-        return ""
-    try:
-        return pwd.getpwnam("haproxy").pw_name
-    except KeyError:
-        return ""
 
 
 _BUSY = "port {} on {} is taken by another program (see: ss -ltnp 'sport = :{}'); stop it or choose another port for {}"
