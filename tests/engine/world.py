@@ -171,6 +171,9 @@ class WorldStudy:
         buildable = (Buildable(repository, "", "app/Dockerfile", "app"),) if "app/main" in tree else ()
         return Look((), objects, graphs, buildable)
 
+    async def graphs(self, source: str, commit: str) -> Sequence[Graph]:
+        return (await self.look(source, commit)).triggered
+
     async def stated(self, source: Source, commit: str) -> Mapping[str, str]:
         objects = await self._objects(source, commit)
         return {split(u.text)[0]: split(u.text)[2] for o in objects for u in o.images}

@@ -157,6 +157,11 @@ class ApplicationLoop:
             return ""
         return await self._records.put("excerpt", "\n".join(judgement.excerpt).encode(), stream=state.id)
 
+    async def held(self, id: str) -> tuple[str, int]:
+        """The hash over the changes that wait for a person, and how many they are. Raises TargetDown."""
+        reading = await self._read(await self._book.application(id))
+        return (reading.seen.approvable, len(reading.plan.held)) if reading.plan else ("", 0)
+
     async def restart(self, id: str) -> None:
         """A person asks for another attempt at what is held, condemned or terminated."""
         state = await self._book.application(id)

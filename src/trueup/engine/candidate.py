@@ -44,6 +44,10 @@ class Study(Protocol):
         """`before`: the head before the push, for path filters; "" when not known."""
         ...
 
+    async def graphs(self, source: str, commit: str) -> Sequence[Graph]:
+        """Every pipeline of a commit that runs natively, triggered by a push or not."""
+        ...
+
 
 class Runs(Protocol):
     """Pipeline runs by id: started once, finished by whoever comes after a kill."""

@@ -30,7 +30,7 @@ from trueup.core.model import (
     Tree,
 )
 from trueup.core.objects import make_bundle
-from trueup.core.pipeline import Happened, Parsed, triggers
+from trueup.core.pipeline import Graph, Happened, Parsed, triggers
 from trueup.core.policy import Policy
 from trueup.core.reference import split
 from trueup.drivers import formats
@@ -113,6 +113,10 @@ class RepositoryStudy:
             tuple(g for g in graphs if triggers(g, happened)),
             buildable(reading.found, reading.rendered.objects),
         )
+
+    async def graphs(self, source: str, commit: str) -> Sequence[Graph]:
+        reading = await self.read(self._sources[source], commit)
+        return tuple(p.graph for p in reading.pipelines if p.native and p.graph is not None)
 
     # --- what Git states -------------------------------------------------------------------------
 
