@@ -163,11 +163,11 @@ async def test_an_unknown_commit_says_why_it_may_be_missing(git: Git, repo: Repo
 
 
 async def test_blobs_of_every_size_and_many_at_once(git: Git, repo: Repo) -> None:
-    contents = {f"f{i}": f"{i}\n".encode() for i in range(150)} | {"empty": b"", "big": os.urandom(2_500_000)}
+    contents = {f"f{i}": f"{i}\n".encode() for i in range(150)} | {"empty": b"", "big": os.urandom(1_200_000)}
     head = repo.commit({**contents, "nul": b"\0\n\0"})
     await git.fetch()
     tree = await git.tree(head)
-    assert tree["big"].size_bytes == 2_500_000
+    assert tree["big"].size_bytes == 1_200_000
     blobs, again = await asyncio.gather(git.blobs([e.oid for e in tree.values()]), git.blobs([tree["f7"].oid]))
     assert again == {tree["f7"].oid: b"7\n"}
     for path, content in contents.items():
@@ -175,7 +175,7 @@ async def test_blobs_of_every_size_and_many_at_once(git: Git, repo: Repo) -> Non
 
 
 async def test_a_read_that_is_broken_off_does_not_mix_up_the_next(git: Git, repo: Repo) -> None:
-    head = repo.commit({"big": os.urandom(3_000_000), "small": "s"})
+    head = repo.commit({"big": os.urandom(1_500_000), "small": "s"})
     await git.fetch()
     tree = await git.tree(head)
     reading = asyncio.create_task(git.blobs([tree["big"].oid]))
@@ -203,7 +203,7 @@ async def test_checkout_writes_what_was_committed(git: Git, repo: Repo, tmp_path
             "new\nline": "n",
             b"caf\xe9".decode(errors="surrogateescape"): "latin",
             "empty": "",
-            "big": os.urandom(2_000_000),
+            "big": os.urandom(1_200_000),
             "link": (SYMLINK, "bin/run"),
             "up/link": (SYMLINK, "../a"),
             "model.bin": pointer,

@@ -1,7 +1,10 @@
 """Who is told of a failure and a recovery: one file per product."""
 
-from trueup.drivers.notify.webhook import Webhook, WebhookSettings
+from collections.abc import Callable
 
-NOTIFY = {"webhook": Webhook}
+from trueup.drivers.notify.webhook import Webhook, WebhookSettings
+from trueup.ports import Notify
+
+NOTIFY: dict[str, Callable[[WebhookSettings], Notify]] = {"webhook": Webhook}
 
 __all__ = ["NOTIFY", "Webhook", "WebhookSettings"]
