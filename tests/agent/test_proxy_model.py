@@ -48,6 +48,14 @@ def test_an_asked_for_address_is_given_only_from_the_pool() -> None:
     assert kept.addresses == {"default/a": "10.0.0.3", "default/b": "10.0.0.1"}
 
 
+def test_an_asked_for_address_is_taken_from_a_vanished_service_only() -> None:
+    kept = allocate(Kept(), [service("a"), service("b")], POOL)
+    kept = allocate(
+        kept, [service("b"), service("c", cluster_ip="10.0.0.1"), service("d", cluster_ip="10.0.0.2")], POOL
+    )
+    assert kept.addresses == {"default/b": "10.0.0.2", "default/c": "10.0.0.1", "default/d": "10.0.0.3"}
+
+
 def test_headless_and_external_services_have_no_address_and_no_listener() -> None:
     ready = Backend("x", "10.0.1.1", {"http": 8080}, True)
     late = Backend("y", "10.0.1.2", {"http": 8080}, False)

@@ -138,7 +138,9 @@ def _addresses(kept: Kept, services: Sequence[ServiceSpec], pool: Sequence[str])
     usable = set(pool)
     addresses = {key: address for key, address in kept.addresses.items() if address in usable}
     for key, asked in wanted.items():
-        if asked in usable and asked not in addresses.values():
+        holder = next((other for other, address in addresses.items() if address == asked), None)
+        if asked in usable and (holder is None or holder not in wanted):
+            addresses.pop(holder or "", None)
             addresses[key] = asked
     free = iter([address for address in pool if address not in set(addresses.values())])
     for key in wanted:
