@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from trueup.core.candidate import CandidateState
 from trueup.core.model import BuiltImage
 from trueup.engine.candidate import Buildable
-from trueup.ports import Builder, BuilderDown, BuildRequest, Output, Source, Vault
+from trueup.engine.joblog import JobLog
+from trueup.ports import Builder, BuilderDown, BuildFailed, BuildRequest, Source, Vault
+
+
+OpenLog = Callable[[str, str, Mapping[str, str]], AbstractAsyncContextManager[JobLog]]
 
 
 class ConventionBuilds:
-    """Implements `engine.candidate.Builds`. `open_log(candidate, name)` gives where a build's output goes, masked."""
+    """Implements `engine.candidate.Builds`. `open_log(candidate, name, secrets)` opens the masked log of a build."""
 
     def __init__(
         self,
@@ -22,7 +27,7 @@ class ConventionBuilds:
         sources: Mapping[str, Source],
         names: Mapping[str, str],
         workspaces: Path,
-        open_log: Callable[[str, str], Output],
+        open_log: OpenLog,
         vault: Vault,
         environment: str,
     ) -> None:
@@ -31,32 +36,43 @@ class ConventionBuilds:
 
     async def build(self, candidate: CandidateState, what: Buildable) -> tuple[BuiltImage, bool]:
         workspace = self._workspaces / f"build-{candidate.id.rpartition('/')[2]}-{what.repository.rpartition('/')[2]}"
-        output = self._open_log(candidate.id, f"build {what.repository}")
+        secrets = await self._vault.values(self._names[candidate.source], self._environment)
+        async with self._open_log(candidate.id, what.repository.rpartition("/")[2], secrets) as log:
+            try:
+                await asyncio.to_thread(_fresh, workspace)
+                return await self._build(candidate, what, workspace, secrets, log)
+            except OSError as error:
+                why = f"the build's workspace {workspace}: {error.strerror or error}; free some space"
+                raise BuilderDown(why) from error
+            except (BuildFailed, BuilderDown) as error:
+                log.say(str(error))
+                raise
+            finally:
+                await asyncio.to_thread(shutil.rmtree, workspace, True)
+
+    async def _build(
+        self,
+        candidate: CandidateState,
+        what: Buildable,
+        workspace: Path,
+        secrets: Mapping[str, str],
+        log: JobLog,
+    ) -> tuple[BuiltImage, bool]:
         source = self._sources[candidate.source]
-        try:
-            await asyncio.to_thread(_fresh, workspace)
-            for line in await source.checkout(candidate.commit, workspace):
-                output(f"{line}\n".encode())
-            tag = what.tag or candidate.commit[:12]
-            secrets = await self._vault.values(self._names[candidate.source], self._environment)
-            commit = await source.commit(candidate.commit)
-            request = BuildRequest(
-                context=workspace / what.context,
-                dockerfile=what.dockerfile,
-                workspace=workspace,
-                tags=(f"{what.repository}:{tag}",),
-                secrets=tuple(sorted(secrets.items())),
-                run=candidate.id,
-                commit=candidate.commit,
-                time_s=int(commit.time.timestamp()),
-            )
-            return await self._builder.build(request, output)
-        except OSError as error:
-            raise BuilderDown(
-                f"the build's workspace {workspace}: {error.strerror or error}; free some space"
-            ) from error
-        finally:
-            await asyncio.to_thread(shutil.rmtree, workspace, True)
+        for line in await source.checkout(candidate.commit, workspace):
+            log.say(line)
+        commit = await source.commit(candidate.commit)
+        request = BuildRequest(
+            context=workspace / what.context,
+            dockerfile=what.dockerfile,
+            workspace=workspace,
+            tags=(f"{what.repository}:{what.tag or candidate.commit[:12]}",),
+            secrets=tuple(sorted(secrets.items())),
+            run=candidate.id,
+            commit=candidate.commit,
+            time_s=int(commit.time.timestamp()),
+        )
+        return await self._builder.build(request, log.write)
 
 
 def _fresh(folder: Path) -> None:

@@ -16,7 +16,7 @@ from trueup.engine.application import ApplicationLoop, Planning, application_id
 from trueup.engine.book import TRUEUP, Book
 from trueup.engine.candidate import Builds, CandidateLoop, Runs, Study
 from trueup.engine.queue import BACK_OFF_S, Queue, Stuck
-from trueup.engine.source import SourceLoop, Stating
+from trueup.engine.source import SourceLoop, Stating, no_anchor
 from trueup.ports import BuilderDown, Clock, Conflict, Ledger, LedgerFull, Moved, Records, Source, SourceError, Target
 
 log = logging.getLogger("trueup")
@@ -49,7 +49,7 @@ class Parts(Struct, frozen=True, kw_only=True):
     policy: d.Policy = d.Policy()
     environment: str = "default"
     poll_s: float = 15.0
-    anchor: Callable[[], str] = lambda: ""
+    anchor: Callable[[str], Awaitable[str]] = no_anchor
 
 
 class Links:

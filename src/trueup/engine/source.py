@@ -6,7 +6,7 @@ Reads everything into `SourceSeen`, calls `decide_source` once, performs, and lo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -61,6 +61,11 @@ class Links(Protocol):
         ...
 
 
+async def no_anchor(_: str) -> str:
+    """For a ledger whose checkpoints are anchored nowhere."""
+    return ""
+
+
 class SourceLoop:
     def __init__(
         self,
@@ -71,7 +76,7 @@ class SourceLoop:
         clock: Clock,
         policy: d.Policy,
         wake: Callable[[str], None],
-        anchor: Callable[[], str] = lambda: "",
+        anchor: Callable[[str], Awaitable[str]] = no_anchor,
         poll_s: float = 15.0,
     ) -> None:
         self._book, self._sources, self._stating, self._links = book, sources, stating, links
@@ -434,6 +439,8 @@ class SourceLoop:
         wish = state.rollback
         if action.purpose == "rollback" and wish:
             reason = f"Asked for by {wish.by}" + (f": {wish.why}" if wish.why else "")
+        pushed = (w for w in reversed(list(state.writes.values())) if w.state is WriteState.PUSHED)
+        last = next(pushed, None)
         return message(
             action.purpose,
             action.candidate,
@@ -443,7 +450,7 @@ class SourceLoop:
             bad_commit=bad.commit if bad else "",
             subject=bad.subject if bad else "",
             reason=reason,
-            anchor=self._anchor(),
+            anchor=await self._anchor(last.commit if last else ""),
         )
 
     async def _push(self, state: SourceState, write: Write) -> None:
