@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from trueup.api.client import Client, Denied, NotRunning, connect
-from trueup.api.records import LogQuery, NoSuchLog, Now
 from trueup.api.server import serve
 from trueup.core import events as ev
 from trueup.core.model import Health, Judgement, Principal, Ref
 from trueup.core.requests import Pause, Reply, Request, Sync
+from trueup.core.running import LogQuery, NoSuchLog, Now
 from trueup.store.keys import open_keys
 from trueup.store.sqlite import SqliteLedger, open_ledger, open_readonly
 

@@ -10,10 +10,11 @@ import aiohttp
 import msgspec
 
 from trueup.api.paths import reachable
-from trueup.api.records import LogQuery, NoSuchLog, Now, Told
+from trueup.api.records import Told
 from trueup.core.events import Event
 from trueup.core.ledger import decode, import_line
 from trueup.core.requests import Reply, Request
+from trueup.core.running import LogQuery, NoSuchLog, Now
 
 ANSWER_S = 60.0
 CONNECT_S = 5.0

@@ -21,10 +21,11 @@ from aiohttp import web
 from msgspec import Raw
 
 from trueup.api.paths import reachable
-from trueup.api.records import Follows, LogQuery, NoSuchLog, Pages, Serving, Told
+from trueup.api.records import Follows, Pages, Serving, Told
 from trueup.core.ledger import export_line
 from trueup.core.model import Principal
 from trueup.core.requests import Reply, Request
+from trueup.core.running import LogQuery, NoSuchLog
 
 BODY_BYTES = 64 * 1024
 _encode = msgspec.json.Encoder().encode

@@ -67,8 +67,8 @@ def cancel(which: str, why: str, state: str | None, output: str) -> None:
 @state_option
 def logs(which: str, job: str, follow: bool, tail: int, state: str | None) -> None:
     """The log of a run: by its id, the newest of a workflow, or the newest of all."""
-    from trueup.api.records import LogQuery
     from trueup.cli.logs import copy
+    from trueup.core.running import LogQuery
 
     where = layout(state)
     found = run(find(where, which))

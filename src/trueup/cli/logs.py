@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from trueup.api.client import Denied, NotRunning, connect
-from trueup.api.records import LogQuery, NoSuchLog
 from trueup.cli import reading
 from trueup.cli.common import layout, run, state_option
 from trueup.cli.errors import Away, Stop, Unknown
 from trueup.core.layout import Layout
+from trueup.core.running import LogQuery, NoSuchLog
 
 
 @click.command()

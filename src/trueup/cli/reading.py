@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from trueup.api.client import Denied, NotRunning, connect
-from trueup.api.records import Now
 from trueup.cli.errors import Away
 from trueup.core.layout import Layout
 from trueup.core.ledger import decode
 from trueup.core.model import Bundle
+from trueup.core.running import Now
 from trueup.core.views.chronicle import Chronicle, add, read
 from trueup.store.sqlite import ReadonlyLedger, open_readonly
 
