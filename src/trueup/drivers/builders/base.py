@@ -16,10 +16,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from trueup.core.layout import LABEL_ROLE
 from trueup.core.reference import Reference, ReferenceInvalid, mirror_name, tagged
 from trueup.drivers.builders import process
 from trueup.drivers.builders.auth import Credentials, auth_file
+from trueup.drivers.builders.process import Ended
 from trueup.drivers.builders.tools import Tools, down
 from trueup.ports import BuilderDown, BuildFailed, Login, Output
 
@@ -27,6 +27,7 @@ PULL_S = 600.0
 ASK_S = 8.0
 MAKE_S = 900.0
 AGAIN_S = 600.0  # how long an answer of a registry, or its silence, is good for
+LABEL_IMAGE = "trueup.image"  # "build" | "base" | "runner"; says who made it, not for whom: digests stay the same
 LABEL_STAND_IN = "trueup.stand-in"
 RUNNER = "localhost/trueup-runner"
 EPOCH = "315532800"
@@ -175,7 +176,8 @@ class Bases:
     async def _ensure(self, parsed: Reference, output: Output, logins: Sequence[Login]) -> Local:
         name = str(parsed)
         found = await self._tools.image_id(name)
-        stand_in = (await self._tools.labels(name)).get(LABEL_STAND_IN, "") if found else ""
+        labels = await self._tools.labels(name) if found else {}
+        stand_in = labels.get(LABEL_STAND_IN, "") if labels.get(LABEL_IMAGE) == "base" else ""
         if found and not stand_in and self._fresh(name):
             return Local(name, found)
         if not found and await self._from_mirror(parsed):
@@ -233,7 +235,7 @@ class Bases:
             ended = await self._tools.skopeo(*words, timeout_s=ASK_S)
         except BuilderDown:
             return f"{parsed.domain} does not answer within {ASK_S:.0f} s"
-        return str(down(f"{parsed.domain} does not give it", ended)) if ended.code else ""
+        return f"{parsed.domain} does not give it: {_last_words(ended)}" if ended.code else ""
 
     async def _stand_in(self, parsed: Reference, why: str, output: Output) -> Local:
         name = str(parsed)
@@ -258,7 +260,7 @@ class Bases:
             folder = Path(text)
             await self._debootstrap(made, folder, output)
             (folder / "Dockerfile").write_text(_dockerfile(made))
-            labels = (f"--label={LABEL_ROLE}={role}", f"--label={LABEL_STAND_IN}={made.title}")
+            labels = (f"--label={LABEL_IMAGE}={role}", f"--label={LABEL_STAND_IN}={made.title}")
             words = (
                 "build",
                 "--isolation=chroot",
@@ -289,6 +291,12 @@ class Bases:
         ended = await process.run(["mmdebstrap", *words], env=env, timeout_s=MAKE_S, output=output)
         if ended.code:
             raise down(f"{made.title} cannot be made from Debian packages", ended)
+
+
+def _last_words(ended: Ended) -> str:
+    """The innermost reason of a chain of messages: "no such host"."""
+    line = next((line for line in reversed(ended.lines) if line.strip()), f"exit {ended.code}")
+    return line.rstrip('"').rpartition(": ")[2].strip()[:200]
 
 
 def _said(parsed: Reference, title: str, why: str) -> str:

@@ -21,13 +21,13 @@ import msgspec
 from msgspec import Struct
 
 from trueup.core import dockerfile as df
-from trueup.core.layout import LABEL_ROLE, Layout
+from trueup.core.layout import Layout
 from trueup.core.model import BuiltImage, Place
 from trueup.core.reference import ReferenceInvalid, mirror_name, mirror_path, parse, split, tagged
 from trueup.drivers.builders import context as ctx
 from trueup.drivers.builders import faults
 from trueup.drivers.builders.auth import Credentials, auth_file
-from trueup.drivers.builders.base import EPOCH, Bases, Local
+from trueup.drivers.builders.base import EPOCH, LABEL_IMAGE, Bases, Local
 from trueup.drivers.builders.index import Index
 from trueup.drivers.builders.outside import Outside, write_runtime
 from trueup.drivers.builders.tools import PUSH_S, Tools, down
@@ -419,7 +419,7 @@ def _key_tag(key: str) -> str:
 def _options(prepared: _Prepared, folder: Path, outside: Outside) -> list[str]:
     request = prepared.request
     options = ["--layers", "--force-rm", "--isolation=oci", "--format=oci", "--pull=never", "--http-proxy=false"]
-    options += [f"--timestamp={request.time_s or EPOCH}", f"--label={LABEL_ROLE}=build", f"--memory={MEMORY}"]
+    options += [f"--timestamp={request.time_s or EPOCH}", f"--label={LABEL_IMAGE}=build", f"--memory={MEMORY}"]
     options += [f"--file={folder}/Dockerfile", f"--ignorefile={folder}/ignore", f"--iidfile={folder}/id"]
     options += [f"--target={request.target}"] if request.target else []
     options += [f"--platform={request.platform}"] if request.platform else []
