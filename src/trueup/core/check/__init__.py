@@ -1,0 +1,79 @@
+"""What is wrong with a commit before anything of it runs: rules by family, each finding with its place and what to do.
+
+Pure: gets contents, never fetches; a rule that does not understand a file stays silent. What must not hold up a
+deployment is no ERROR: monitoring, Terraform and other people's habits are warnings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+from trueup.core.check import endoflife, monitoring, pipelines, promql, terraform, workloads
+from trueup.core.check.rule import Rule, Subject
+from trueup.core.found import Found
+from trueup.core.manifests import Rendered
+from trueup.core.model import Finding, Oid, Severity, Tree
+
+FAMILIES = (workloads, pipelines, endoflife, monitoring, terraform)
+
+# Findings of the conventions and the renderer, which are made while reading
+READING = (
+    Rule("manifest-unreadable", Severity.ERROR, "A manifest is no YAML as Kubernetes reads it, too large, a symbolic "
+         "link, a submodule or an LFS pointer."),
+    Rule("manifest-invalid", Severity.ERROR, "A document among the manifests is no Kubernetes object."),
+    Rule("object-stated-twice", Severity.ERROR, "Two documents state the same object."),
+    Rule("kustomize-not-supported", Severity.ERROR, "A Kustomize folder: not rendered by this version."),
+    Rule("helm-not-supported", Severity.ERROR, "A Helm chart: not rendered by this version. A warning when plain "
+         "manifests stand beside it."),
+    Rule("submodule", Severity.NOTE, "A submodule's files are not part of the commit."),
+    Rule("image-ambiguous", Severity.ERROR, "Which built image a manifest means cannot be told; both places are "
+         "named."),
+    Rule("image-unmatched", Severity.ERROR, "A built image is used by no manifest. A note when others are used."),
+    Rule("image-not-spliceable", Severity.WARNING, "An image is written with escapes or over lines: it runs pinned, "
+         "but Git cannot be made to say so."),
+)  # fmt: skip
+RULES: tuple[Rule, ...] = (
+    *READING, *workloads.RULES, *pipelines.RULES, *endoflife.RULES, *monitoring.RULES, *promql.RULES, *terraform.RULES
+)  # fmt: skip
+
+# A finding that says more, of the same line, makes the other superfluous
+SAYS_MORE = {"workflow-unsupported-action": "action-unknown"}
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+
+def check(
+    tree: Tree,
+    blobs: Mapping[Oid, bytes],
+    found: Found,
+    rendered: Rendered,
+    *,
+    today: date,
+    target: str = "host",
+    accepted: frozenset[str] = frozenset(),
+) -> tuple[Finding, ...]:
+    """Everything the rules have to say; the findings of `found` and `rendered` themselves are not repeated.
+
+    `blobs` holds at least what `convention.wanted(tree)` names; `accepted` is what trueup.yaml accepts by name.
+    """
+    subject = Subject(tree, blobs, found, rendered.manifests, today, target, accepted)
+    return merged(finding for family in FAMILIES for finding in family.check(subject))
+
+
+def merged(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings of several readers of the same files, each thing told once, errors first, then by place."""
+    first: dict[tuple[object, str], Finding] = {}
+    for finding in findings:
+        first.setdefault((finding.place, finding.rule), finding)
+    lines = {(f.place.file, f.place.line, f.rule) for f in first.values()}
+    kept = [
+        finding
+        for finding in first.values()
+        if (finding.place.file, finding.place.line, SAYS_MORE.get(finding.rule, "")) not in lines
+    ]
+    return tuple(sorted(kept, key=lambda f: (_ORDER[f.severity], f.place, f.rule)))
+
+
+def worst(findings: Sequence[Finding]) -> Severity | None:
+    """The gravest severity among the findings; None when there is none."""
+    return min((f.severity for f in findings), key=_ORDER.__getitem__, default=None)

@@ -1,0 +1,138 @@
+"""Base images and language versions past their end of life. The table is data; the day is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+
+from trueup.core import dockerfile
+from trueup.core.check.rule import Rule, Subject
+from trueup.core.commands import github_steps
+from trueup.core.model import Finding, Place, Severity
+from trueup.core.reference import ReferenceInvalid, parse
+from trueup.core.yamldoc import YamlFault
+
+END_OF_LIFE = Rule(
+    "end-of-life", Severity.WARNING,
+    "An image, or a version that a workflow asks for, gets no more security fixes (Python, Node.js, Debian, Ubuntu, "
+    "Alpine, Go, PHP, Ruby, PostgreSQL).",
+)  # fmt: skip
+DOCKERFILE = Rule("dockerfile-invalid", Severity.ERROR, "A Dockerfile cannot be read: its image cannot be built.")
+RULES = (END_OF_LIFE, DOCKERFILE)
+
+# product → version → last day with security fixes
+# Source: devguide.python.org/versions, github.com/nodejs/Release, wiki.debian.org/LTS (end of LTS),
+# ubuntu.com/about/release-cycle (standard support), alpinelinux.org/releases, go.dev/doc/devel/release,
+# php.net/supported-versions, ruby-lang.org/en/downloads/branches, postgresql.org/support/versioning
+ENDS: Mapping[str, Mapping[str, date]] = {
+    "python": {
+        "2.7": date(2020, 1, 1), "3.4": date(2019, 3, 18), "3.5": date(2020, 9, 30), "3.6": date(2021, 12, 23),
+        "3.7": date(2023, 6, 27), "3.8": date(2024, 10, 7), "3.9": date(2025, 10, 31), "3.10": date(2026, 10, 31),
+        "3.11": date(2027, 10, 31), "3.12": date(2028, 10, 31), "3.13": date(2029, 10, 31), "3.14": date(2030, 10, 31),
+    },
+    "node": {
+        "10": date(2021, 4, 30), "12": date(2022, 4, 30), "14": date(2023, 4, 30), "16": date(2023, 9, 11),
+        "17": date(2022, 6, 1), "18": date(2025, 4, 30), "19": date(2023, 6, 1), "20": date(2026, 4, 30),
+        "21": date(2024, 6, 1), "22": date(2027, 4, 30), "23": date(2025, 6, 1), "24": date(2028, 4, 30),
+    },
+    "debian": {
+        "8": date(2020, 6, 30), "9": date(2022, 6, 30), "10": date(2024, 6, 30), "11": date(2026, 8, 31),
+        "12": date(2028, 6, 30), "13": date(2030, 6, 30),
+    },
+    "ubuntu": {
+        "16.04": date(2021, 4, 30), "18.04": date(2023, 5, 31), "20.04": date(2025, 5, 31), "22.04": date(2027, 4, 30),
+        "23.04": date(2024, 1, 25), "23.10": date(2024, 7, 11), "24.04": date(2029, 4, 30), "24.10": date(2025, 7, 10),
+    },
+    "alpine": {
+        "3.12": date(2022, 5, 1), "3.13": date(2022, 11, 1), "3.14": date(2023, 5, 1), "3.15": date(2023, 11, 1),
+        "3.16": date(2024, 5, 23), "3.17": date(2024, 11, 22), "3.18": date(2025, 5, 9), "3.19": date(2025, 11, 1),
+        "3.20": date(2026, 4, 1), "3.21": date(2026, 11, 1), "3.22": date(2027, 5, 1),
+    },
+    "golang": {
+        "1.20": date(2024, 2, 6), "1.21": date(2024, 8, 13), "1.22": date(2025, 2, 11), "1.23": date(2025, 8, 12),
+    },
+    "php": {
+        "7.4": date(2022, 11, 28), "8.0": date(2023, 11, 26), "8.1": date(2025, 12, 31), "8.2": date(2026, 12, 31),
+        "8.3": date(2027, 12, 31), "8.4": date(2028, 12, 31),
+    },
+    "ruby": {
+        "2.7": date(2023, 3, 31), "3.0": date(2024, 4, 23), "3.1": date(2025, 3, 26), "3.2": date(2026, 3, 31),
+        "3.3": date(2027, 3, 31), "3.4": date(2028, 3, 31),
+    },
+    "postgres": {
+        "10": date(2022, 11, 10), "11": date(2023, 11, 9), "12": date(2024, 11, 21), "13": date(2025, 11, 13),
+        "14": date(2026, 11, 12), "15": date(2027, 11, 11), "16": date(2028, 11, 9), "17": date(2029, 11, 8),
+    },
+}  # fmt: skip
+_CODE_NAMES = {
+    "jessie": "8", "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13",
+    "xenial": "16.04", "bionic": "18.04", "focal": "20.04", "jammy": "22.04", "noble": "24.04",
+}  # fmt: skip
+_ACTION_INPUTS = {"python-version": "python", "node-version": "node", "go-version": "golang", "ruby-version": "ruby",
+                  "php-version": "php"}  # fmt: skip
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    for found in subject.found.dockerfiles:
+        text = subject.text(found.path)
+        if text is not None:
+            yield from _dockerfile(found.path, text, subject.today)
+    for manifest in subject.manifests:
+        for use in manifest.object.images:
+            yield from _image(use.text, use.place, subject.today)
+    for pipeline in subject.found.pipelines:
+        if pipeline.system == "github":
+            yield from _workflow(subject, pipeline.path)
+
+
+def _dockerfile(path: str, text: str, today: date) -> Iterator[Finding]:
+    try:
+        bases = dockerfile.bases(dockerfile.read(text, path))
+    except dockerfile.DockerfileInvalid as error:
+        message = str(error).removeprefix(f"{error.place}: ")
+        yield DOCKERFILE.at(error.place, message, "Correct the Dockerfile.")
+        return
+    for base in bases:
+        yield from _image(base.image, Place(path, base.line), today)
+
+
+def _workflow(subject: Subject, path: str) -> Iterator[Finding]:
+    docs = subject.docs(path)
+    for doc in () if isinstance(docs, YamlFault) else docs:
+        for at, _, step in github_steps(doc):
+            given = step.get("with")
+            for name, value in given.items() if isinstance(given, dict) else ():
+                product = _ACTION_INPUTS.get(name)
+                if product and isinstance(value, (str, int, float)):
+                    yield from _ended(product, str(value), doc.place(*at, "with", name), subject.today)
+
+
+def _image(text: str, place: Place, today: date) -> Iterator[Finding]:
+    try:
+        reference = parse(text)
+    except ReferenceInvalid:
+        return
+    if reference.domain == "docker.io" and reference.path.startswith("library/"):
+        yield from _ended(reference.path.removeprefix("library/"), reference.tag, place, today)
+
+
+def _ended(product: str, tag: str, place: Place, today: date) -> Iterator[Finding]:
+    versions = ENDS.get(product, {})
+    version = version_of(tag, versions)
+    if not version or today <= versions[version]:
+        return
+    living = [each for each, end in versions.items() if end > today]
+    newest = f"{product} {living[-1]} (until {versions[living[-1]].year})" if living else f"a newer {product}"
+    yield END_OF_LIFE.at(
+        place, f"{product} {version} gets no security fixes since {versions[version].isoformat()}",
+        f"Move to {newest}.",
+    )  # fmt: skip
+
+
+def version_of(tag: str, versions: Mapping[str, date]) -> str:
+    """The version of the table that a tag names: "3.7-slim" → "3.7", "3.7.17" → "3.7", "buster-slim" → "10"."""
+    first = re.split(r"[-_]", tag, maxsplit=1)[0]
+    first = _CODE_NAMES.get(first, first)
+    parts = first.split(".")
+    return next((name for n in (2, 1) if (name := ".".join(parts[:n])) in versions), "")

@@ -1,0 +1,172 @@
+"""Terraform files: resources of providers that nothing declares, and blocks that do not close.
+
+Reads the outline only (top-level blocks, their labels, `provider =`); expressions are never evaluated.
+Source: HashiCorp HCL native syntax specification; Terraform language, "Provider Requirements".
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from trueup.core.check.rule import Rule, Subject
+from trueup.core.model import Finding, Place, Severity
+
+NO_PROVIDER = Rule(
+    "terraform-without-provider", Severity.WARNING,
+    "A Terraform module uses a provider that it neither requires nor configures: its version is whatever is newest.",
+)  # fmt: skip
+INVALID = Rule(
+    "terraform-invalid", Severity.WARNING, "A Terraform file has a block, string or comment that never ends."
+)
+RULES = (NO_PROVIDER, INVALID)
+
+_BUILT_IN = frozenset({"terraform"})  # terraform_data, terraform_remote_state
+
+
+class Block(Struct, frozen=True):
+    """A top-level block: `resource "aws_s3_bucket" "b" {…}`. `body` is its text, strings and comments included."""
+
+    kind: str
+    labels: tuple[str, ...]
+    line: int
+    body: str
+
+
+class Unclosed(Exception):
+    """Something that began on `line` never ends."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(what)
+        self.line, self.what = line, what
+
+
+def check(subject: Subject) -> Iterator[Finding]:
+    modules: dict[str, list[tuple[str, Block]]] = {}
+    for path in subject.found.terraform:
+        text = subject.text(path)
+        if text is None:
+            continue
+        try:
+            modules.setdefault(posixpath.dirname(path), []).extend((path, block) for block in blocks(text))
+        except Unclosed as error:
+            yield INVALID.at(Place(path, error.line), f"{error.what} that begins here never ends", "Close it.")
+    for module in modules.values():
+        yield from _module(module)
+
+
+def _module(module: list[tuple[str, Block]]) -> Iterator[Finding]:
+    declared = {name for _, block in module for name in _declares(block)}
+    told: set[str] = set()
+    for path, block in module:
+        provider = _uses(block)
+        if not provider or provider in declared or provider in told or provider in _BUILT_IN:
+            continue
+        told.add(provider)
+        yield NO_PROVIDER.at(
+            Place(path, block.line),
+            f"{block.kind} {'.'.join(block.labels)} needs the provider {provider!r}, which nothing here declares",
+            f'Add `{provider} = {{ source = "hashicorp/{provider}", version = "~> …" }}` to `required_providers` in a '
+            f'`terraform` block, and `provider "{provider}" {{ … }}`.',
+        )
+
+
+def _declares(block: Block) -> Iterator[str]:
+    if block.kind == "provider" and block.labels:
+        yield block.labels[0]
+    if block.kind == "terraform":
+        for inner in blocks(block.body):
+            if inner.kind == "required_providers":
+                yield from re.findall(r"^\s*([A-Za-z][\w-]*)\s*=", _top_level(inner.body), re.MULTILINE)
+
+
+def _uses(block: Block) -> str:
+    if block.kind not in ("resource", "data", "ephemeral") or not block.labels:
+        return ""
+    explicit = re.search(r"^\s*provider\s*=\s*\"?([A-Za-z][\w-]*)", _top_level(block.body), re.MULTILINE)
+    return explicit.group(1) if explicit else block.labels[0].partition("_")[0]
+
+
+def _top_level(body: str) -> str:
+    """The body without what stands in nested braces."""
+    depth, kept = 0, []
+    for character in body:
+        depth += (character == "{") - (character == "}")
+        if depth == 0 or (depth == 1 and character == "{"):
+            kept.append(character)
+    return "".join(kept)
+
+
+# --- outline ---------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(
+    r"""(?P<comment>\#[^\n]*|//[^\n]*|/\*(?:.*?\*/)?)|(?P<heredoc><<-?(?P<end>\w+)[ \t]*\n)"""
+    r"""|(?P<quote>")|(?P<brace>[{}])""",
+    re.DOTALL,
+)
+_HEAD = re.compile(r"""([A-Za-z][\w-]*)((?:\s+(?:"(?:[^"\\]|\\.)*"|[A-Za-z][\w-]*))*)\s*\Z""")
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """The outermost blocks of a file or of a block's body. Raises Unclosed."""
+    depth, start, line_of_open, head = 0, 0, 0, None
+    at = mark = 0
+    while found := _TOKEN.search(text, at):
+        at = _skip(text, found)
+        if found.group("brace") == "{":
+            if depth == 0:
+                head = _HEAD.search(text, mark, found.start()) if mark <= found.start() else None
+                start, line_of_open = at, text.count("\n", 0, found.start()) + 1
+            depth += 1
+        elif found.group("brace") == "}":
+            depth -= 1
+            if depth < 0:
+                raise Unclosed(text.count("\n", 0, found.start()) + 1, "a `}` without its `{`, or a block")
+            if depth == 0:
+                if head is not None:
+                    labels = tuple(re.findall(r'"((?:[^"\\]|\\.)*)"|([A-Za-z][\w-]*)', head.group(2)))
+                    line = text.count("\n", 0, head.start()) + 1
+                    yield Block(head.group(1), tuple(a or b for a, b in labels), line, text[start : found.start()])
+                mark = at
+        elif found.group("comment") is not None and depth == 0:
+            mark = at
+    if depth:
+        raise Unclosed(line_of_open, "a block")
+
+
+def _skip(text: str, found: re.Match[str]) -> int:
+    """Where to go on after a token: past the whole of a comment, heredoc or string."""
+    line = text.count("\n", 0, found.start()) + 1
+    if found.group("heredoc") is not None:
+        end = re.compile(rf"^[ \t]*{found.group('end')}[ \t]*$", re.MULTILINE).search(text, found.end())
+        if end is None:
+            raise Unclosed(line, "a heredoc")
+        return end.end()
+    if found.group("quote") is not None:
+        return _string(text, found.end(), line)
+    if found.group("comment") == "/*":
+        raise Unclosed(line, "a comment")
+    return found.end()
+
+
+def _string(text: str, at: int, line: int) -> int:
+    """Past a quoted string, whose `${…}` may hold strings in turn."""
+    depth = 0
+    while at < len(text):
+        two = text[at : at + 2]
+        if two[:1] == "\\" or two in ("$$", "%%"):
+            at += 2
+        elif two in ("${", "%{"):
+            depth, at = depth + 1, at + 2
+        elif depth and two[:1] in "{}":
+            depth, at = depth + (1 if two[:1] == "{" else -1), at + 1
+        elif two[:1] == '"' and not depth:
+            return at + 1
+        elif two[:1] == "\n" and not depth:
+            break
+        else:
+            at += 1
+    raise Unclosed(line, "a string")
