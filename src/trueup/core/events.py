@@ -16,13 +16,13 @@ from msgspec import Struct
 from trueup.core.model import Principal, TestCount
 
 
-class Fact(Struct, frozen=True, tag_field="kind", kw_only=True, omit_defaults=True):
+class Fact(Struct, frozen=True, gc=False, tag_field="kind", kw_only=True, omit_defaults=True):
     """The data of an event. The tag is the event's kind."""
 
     VERSION: ClassVar[int] = 1
 
 
-class Event(Struct, frozen=True, kw_only=True):
+class Event(Struct, frozen=True, gc=False, kw_only=True):
     """The envelope. `hash` = SHA-256 over (prev, canonical JSON of all other fields)."""
 
     stream: str

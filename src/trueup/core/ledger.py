@@ -26,7 +26,7 @@ Step: TypeAlias = Callable[[S, Any, Event], S]  # (state, fact, event) → state
 ADMINISTRATION = "ledger/0"  # the stream of checkpoints and tombstones
 
 
-class Head(Struct, frozen=True):
+class Head(Struct, frozen=True, gc=False):
     """The end of a stream: what the next event is chained to."""
 
     seq: int
@@ -34,7 +34,7 @@ class Head(Struct, frozen=True):
     time: datetime
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """An event as it is stored. `body` is canonical JSON of all fields but `prev` and `hash`."""
 
     stream: str
@@ -55,7 +55,7 @@ class Unreadable(Exception):
     """A stored event is not what its kind and version promise: the ledger is damaged; verify it."""
 
 
-class Body(Struct, frozen=True, kw_only=True):
+class Body(Struct, frozen=True, gc=False, kw_only=True):
     """What is hashed."""
 
     by: Principal
@@ -144,32 +144,34 @@ def seal(stream: str, head: Head | None, draft: Draft, now: datetime) -> tuple[E
     Time never goes back in a stream: when the clock did, the event before gives the time. The event returned is read
     from the bytes to be stored, so that what is acknowledged can be read. Raises Unreadable when it could not be.
     """
-    seq, prev = (head.seq + 1, head.hash) if head else (1, "")
-    time = max(head.time, now) if head else now
-    body = _encoder.encode(
-        Body(
-            stream=stream,
-            seq=seq,
-            time=time.astimezone(UTC),
-            by=draft.by,
-            cause=draft.cause,
-            version=type(draft.fact).VERSION,
-            fact=draft.fact,
-        )
-    )
-    entry = Entry(stream=stream, seq=seq, prev=prev, hash=chain(prev, body), body=body)
-    return decode(entry), entry
+    events, entries = seal_all(stream, head, (draft,), now)
+    return events[0], entries[0]
 
 
 def seal_all(
     stream: str, head: Head | None, drafts: Iterable[Draft], now: datetime
 ) -> tuple[tuple[Event, ...], tuple[Entry, ...]]:
-    """Seal several drafts one after the other."""
-    sealed: list[tuple[Event, Entry]] = []
+    """Seal several drafts one after the other, all at one time."""
+    seq, prev = (head.seq, head.hash) if head else (0, "")
+    time = (max(head.time, now) if head else now).astimezone(UTC)
+    entries: list[Entry] = []
     for draft in drafts:
-        sealed.append(seal(stream, head, draft, now))
-        head = head_of(sealed[-1][0])
-    return tuple(event for event, _ in sealed), tuple(entry for _, entry in sealed)
+        seq += 1
+        body = _encoder.encode(
+            Body(
+                stream=stream,
+                seq=seq,
+                time=time,
+                by=draft.by,
+                cause=draft.cause,
+                version=draft.fact.VERSION,
+                fact=draft.fact,
+            )
+        )
+        digest = chain(prev, body)
+        entries.append(Entry(stream, seq, prev, digest, body))
+        prev = digest
+    return tuple(map(decode, entries)), tuple(entries)
 
 
 def head_of(event: Event) -> Head:

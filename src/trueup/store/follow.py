@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 
 from trueup.core.events import Event
 
@@ -40,9 +40,9 @@ class Followers:
         self._all.add(follower)
         return follower
 
-    def publish(self, events: Iterable[Event]) -> None:
-        for event in events:
-            for follower in self._all:
+    def publish(self, events: Sequence[Event]) -> None:
+        for follower in self._all:
+            for event in events:
                 follower.put(event)
 
     def end(self) -> None:

@@ -63,7 +63,8 @@ INSERT = "INSERT INTO events (stream, seq, hash, body) VALUES "
 PAGE_ROWS = 1000
 READ_TIMEOUT_S = 60.0
 BUSY_TIMEOUT_S = 10.0
-ROWS_AT_ONCE = (256, 64, 16, 4, 1)  # rows per statement: each statement hands the interpreter's lock over once
+# Many rows to a statement, for each statement hands the interpreter's lock over; with the number of its values.
+INSERTS = tuple((INSERT + ",".join(["(?,?,?,?)"] * rows), 4 * rows) for rows in (256, 64, 16, 4, 1))
 
 
 class LedgerDamaged(Exception):
@@ -205,7 +206,7 @@ class _EventTables:
         self._version = -1
         self._ids: dict[str, int] = {}
         self._heads: dict[str, Head] = {}
-        self._rows: list[tuple[int, int, bytes, bytes]] = []
+        self._values: list[int | bytes] = []  # of the rows that wait, four each
 
     def begin(self, connection: sqlite3.Connection) -> None:
         version = int(connection.execute("PRAGMA data_version").fetchone()[0])
@@ -221,7 +222,8 @@ class _EventTables:
         events, entries = seal_all(stream, head, drafts, now)
         if events:
             number = self._ids.get(stream) or self._number(connection, stream)
-            self._rows += [(number, entry.seq, bytes.fromhex(entry.hash), entry.body) for entry in entries]
+            for entry in entries:
+                self._values += (number, entry.seq, bytes.fromhex(entry.hash), entry.body)
             self._heads[stream] = head_of(events[-1])
         return _Sealed(events)
 
@@ -237,18 +239,17 @@ class _EventTables:
         return self.append(connection, ADMINISTRATION, (draft,), heads.get(ADMINISTRATION, (0, ""))[0], now)
 
     def flush(self, connection: sqlite3.Connection) -> None:
-        rows, at = self._rows, 0
-        for size in ROWS_AT_ONCE:
-            statement = INSERT + ",".join(["(?,?,?,?)"] * size)
-            while len(rows) - at >= size:
-                connection.execute(statement, [value for row in rows[at : at + size] for value in row])
+        values, at = self._values, 0
+        for statement, size in INSERTS:
+            while len(values) - at >= size:
+                connection.execute(statement, values[at : at + size])
                 at += size
-        rows.clear()
+        values.clear()
 
     def forget(self) -> None:
         self._ids.clear()
         self._heads.clear()
-        self._rows.clear()
+        self._values.clear()
 
     def committed(self, result: Any) -> None:
         if isinstance(result, _Sealed) and result.fresh:

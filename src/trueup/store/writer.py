@@ -65,7 +65,8 @@ class Writer:
         self._path = path
         self._connection = connection
         self._tables = tables
-        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+        self._gathered: list[Job] = []  # in this turn of the loop
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._closed = False
@@ -87,29 +88,30 @@ class Writer:
         if self._closed:
             raise LedgerFull(f"{self._path} is closed: nothing was recorded")
         acknowledged: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(Job(work, acknowledged, alone))
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(Job(work, acknowledged, alone))
+        late = self._loop.call_later(TIMEOUT_S, self._give_up, acknowledged)
         try:
-            return await asyncio.wait_for(acknowledged, TIMEOUT_S)
-        except TimeoutError:
-            what = f"the disk under {self._path} has not answered for {TIMEOUT_S:.0f} s"
-            raise LedgerFull(f"{what}: look at the disk, then retry") from None
+            return await acknowledged
+        finally:
+            late.cancel()
 
     async def close(self) -> None:
         """Commit what waits, move the log into the file, end the thread."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._waiting.put(None)
         await asyncio.wait_for(self._ended.wait(), TIMEOUT_S)
 
     # --- in the thread ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        jobs, last = self._take()
-        while jobs or not last:
-            self._deliver(self._transact(jobs))
-            if last:
-                break
+        last = False
+        while not last:
             jobs, last = self._take()
+            self._deliver(self._transact(jobs))
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute(TRUNCATE)
         self._connection.close()
@@ -119,27 +121,27 @@ class Writer:
     def _take(self) -> tuple[list[Job], bool]:
         """What waits, and whether it is the last."""
         jobs: list[Job] = []
-        job = self._waiting.get()
-        while job is not None:
-            jobs.append(job)
-            if job.alone or len(jobs) == BATCH or self._waiting.empty():
+        while (more := self._waiting.get()) is not None:
+            jobs += more
+            if len(jobs) >= BATCH or self._waiting.empty():
                 return jobs, False
-            job = self._waiting.get()
         return jobs, True
 
     def _transact(self, jobs: list[Job]) -> list[Done]:
-        wanted = [job for job in jobs if not job.acknowledged.cancelled()]
-        if not wanted:
+        wanted = [job for job in jobs if not job.acknowledged.done()]
+        done = self._together([job for job in wanted if not job.alone])
+        return done + [self._do_alone(job) for job in wanted if job.alone]
+
+    def _together(self, jobs: list[Job]) -> list[Done]:
+        if not jobs:
             return []
-        if wanted[-1].alone:
-            return [*self._transact(wanted[:-1]), self._do_alone(wanted[-1])]
         try:
-            return self._commit(wanted)
+            return self._commit(jobs)
         except Exception as error:  # a batch shares its transaction, not its fate: each is answered alone
             self._roll_back()
-            if len(wanted) == 1:
-                return [Done(wanted[0], error=self._named(error))]
-        return [done for job in wanted for done in self._transact([job])]
+            if len(jobs) == 1:
+                return [Done(jobs[0], error=self._named(error))]
+        return [done for job in jobs for done in self._together([job])]
 
     def _commit(self, jobs: list[Job]) -> list[Done]:
         connection = self._connection
@@ -179,12 +181,23 @@ class Writer:
 
     # --- in the loop -----------------------------------------------------------------------------
 
+    def _hand_over(self) -> None:
+        """Give the thread what this turn of the loop has gathered, as one batch: one wake-up, one fsync."""
+        jobs, self._gathered = self._gathered, []
+        if jobs:
+            self._waiting.put(jobs)
+
+    def _give_up(self, acknowledged: asyncio.Future[Any]) -> None:
+        if not acknowledged.done():
+            what = f"the disk under {self._path} has not answered for {TIMEOUT_S:.0f} s"
+            acknowledged.set_exception(LedgerFull(f"{what}: look at the disk, then retry"))
+
     def _answer(self, done: list[Done]) -> None:
         for each in done:
             if each.error is None:
                 self._tables.committed(each.result)
             future = each.job.acknowledged
-            if future.cancelled():
+            if future.done():  # cancelled, or given up
                 continue
             if each.error is None:
                 future.set_result(each.result)
