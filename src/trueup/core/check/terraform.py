@@ -153,20 +153,27 @@ def _skip(text: str, found: re.Match[str]) -> int:
 
 
 def _string(text: str, at: int, line: int) -> int:
-    """Past a quoted string, whose `${…}` may hold strings in turn."""
-    depth = 0
-    while at < len(text):
-        two = text[at : at + 2]
-        if two[:1] == "\\" or two in ("$$", "%%"):
-            at += 2
-        elif two in ("${", "%{"):
-            depth, at = depth + 1, at + 2
-        elif depth and two[:1] in "{}":
-            depth, at = depth + (1 if two[:1] == "{" else -1), at + 1
-        elif two[:1] == '"' and not depth:
-            return at + 1
-        elif two[:1] == "\n" and not depth:
-            break
-        else:
+    """Past a quoted string, whose `${…}` may hold strings in turn: `within` says what is open, innermost last."""
+    within = ['"']
+    while within and at < len(text):
+        character, two, in_string = text[at], text[at : at + 2], within[-1] == '"'
+        at += 1
+        if character == '"':
+            if in_string:
+                within.pop()
+            else:
+                within.append('"')
+        elif in_string and (character == "\\" or two in ("$$", "%%")):
             at += 1
-    raise Unclosed(line, "a string")
+        elif in_string and two in ("${", "%{"):
+            within.append("{")
+            at += 1
+        elif in_string and character == "\n":
+            break
+        elif not in_string and character == "{":
+            within.append("{")
+        elif not in_string and character == "}":
+            within.pop()
+    if within:
+        raise Unclosed(line, "a string")
+    return at
