@@ -227,18 +227,6 @@ class JobFinished(Fact, frozen=True, tag="run.job_finished"):
     tests: TestCount | None = None
 
 
-class RunImage(Fact, frozen=True, tag="run.image"):
-    """A job built (or found built) this image."""
-
-    job: str
-    repository: str
-    tag: str
-    digest: str
-    key: str
-    place: str
-    cached: bool = False
-
-
 class RunIntent(Fact, frozen=True, tag="run.intent"):
     """A second writer in a pipeline (`kubectl apply`): recorded, not executed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from trueup.core.candidate import CandidateState
 from trueup.core.model import BuiltImage
 from trueup.engine.candidate import Buildable
 from trueup.engine.joblog import JobLog
-from trueup.ports import Builder, BuilderDown, BuildFailed, BuildRequest, Source, Vault
+from trueup.ports import Builder, BuilderDown, BuildFailed, BuildRequest, Source
 
 
+Secrets = Callable[[str, str], Awaitable[Mapping[str, str]]]  # (repository, environment) → name → value
 OpenLog = Callable[[str, str, Mapping[str, str]], AbstractAsyncContextManager[JobLog]]
 
 
@@ -28,15 +29,15 @@ class ConventionBuilds:
         names: Mapping[str, str],
         workspaces: Path,
         open_log: OpenLog,
-        vault: Vault,
+        secrets: Secrets,
         environment: str,
     ) -> None:
         self._builder, self._sources, self._names = builder, sources, names
-        self._workspaces, self._open_log, self._vault, self._environment = workspaces, open_log, vault, environment
+        self._workspaces, self._open_log, self._secrets, self._environment = workspaces, open_log, secrets, environment
 
     async def build(self, candidate: CandidateState, what: Buildable) -> tuple[BuiltImage, bool]:
         workspace = self._workspaces / f"build-{candidate.id.rpartition('/')[2]}-{what.repository.rpartition('/')[2]}"
-        secrets = await self._vault.values(self._names[candidate.source], self._environment)
+        secrets = await self._secrets(self._names[candidate.source], self._environment)
         async with self._open_log(candidate.id, what.repository.rpartition("/")[2], secrets) as log:
             try:
                 await asyncio.to_thread(_fresh, workspace)

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from trueup.core import plan as planner
 from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.check import merged
 from trueup.core.found import Dockerfile, Found
 from trueup.core.images import SpliceMismatch, Unmatched, bind, repository_of, splice, splices_by_file
 from trueup.core.manifests import Rendered
@@ -176,7 +177,7 @@ def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check) -> Re
         if (data := blobs.get(tree[pipeline.path].oid)) is not None
         and (parsed := formats.parse(pipeline.path, data)) is not None
     )
-    findings = _unique(
+    findings = merged(
         (
             *found.findings,
             *rendered.findings,
@@ -185,14 +186,6 @@ def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check) -> Re
         )
     )
     return Reading(tree, blobs, found, rendered, pipelines, findings)
-
-
-def _unique(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    seen: dict[tuple[object, str], Finding] = {}
-    for finding in findings:
-        seen.setdefault((finding.place, finding.rule), finding)
-    order = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
-    return tuple(sorted(seen.values(), key=lambda f: (order[f.severity], f.place, f.rule)))
 
 
 def buildable(found: Found, objects: Sequence[Object]) -> tuple[Buildable, ...]:
