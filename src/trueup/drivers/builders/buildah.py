@@ -106,6 +106,8 @@ class Buildah:
         )
         self._shared: dict[str, tuple[_Shared, asyncio.Task[tuple[str, str]]]] = {}
         self._slots = asyncio.Semaphore(slots)
+        # docker-registry rewrites the link of a manifest in place at each tag: a reader beside it may find it empty
+        self._naming = asyncio.Lock()
 
     @property
     def index(self) -> Index:
@@ -295,11 +297,11 @@ class Buildah:
         """Give an image of the embedded registry one more name there, here and in the index."""
         entry = self._index.key(key)
         source = entry.path if entry else mirror_path(name)
-        async with self._registry.writing() as address:
+        async with self._naming, self._registry.writing() as address:
             await self._copy(address, source, mirror_path(name), digest, key)
             for tag in filter(None, (tagged(name).tag, request.commit)):
                 await _put_tag(address, mirror_path(name), digest, tag)
-        await self._bring(name, address, digest)
+            await self._bring(name, address, digest)
         self._index.put_name(name, digest, mirror_path(name), key, request.run)
 
     async def _copy(self, address: str, source: str, target: str, digest: str, key: str) -> None:
@@ -327,10 +329,10 @@ class Buildah:
         if entry is None:
             raise BuildFailed(f"{image} was not built here: build it before tagging")
         name = _complete([reference])[0]
-        async with self._registry.writing() as address:
+        async with self._naming, self._registry.writing() as address:
             await self._copy(address, entry.path, mirror_path(name), entry.digest, entry.key)
             await _put_tag(address, mirror_path(name), entry.digest, tagged(name).tag)
-        await self._bring(name, address, entry.digest)
+            await self._bring(name, address, entry.digest)
         self._index.put_name(name, entry.digest, mirror_path(name), entry.key, entry.run)
 
     async def push(self, reference: str, output: Output, logins: Sequence[Login] = ()) -> str:
@@ -436,18 +438,21 @@ def _loopback(domain: str) -> bool:
     return host == "localhost" or host.startswith("127.")
 
 
-async def _has(address: str, path: str, digest: str) -> bool:
-    url = f"http://{address}/v2/{path}/manifests/{digest}"
+async def _has(address: str, path: str, digest: str, tag: str = "") -> bool:
+    """Whether the embedded registry has a manifest, and under `tag` when given."""
+    url = f"http://{address}/v2/{path}/manifests/{tag or digest}"
     try:
         async with aiohttp.ClientSession(timeout=_ASK) as http:
             async with http.head(url, headers={"Accept": MANIFEST_TYPES}) as answer:
-                return answer.status == 200
+                return answer.status == 200 and answer.headers.get("Docker-Content-Digest") == digest
     except (aiohttp.ClientError, TimeoutError, OSError) as e:
         raise BuilderDown(f"the embedded registry at {address} does not answer: {e or 'time was up'}") from e
 
 
 async def _put_tag(address: str, path: str, digest: str, tag: str) -> None:
     """Point a tag of the embedded registry to a manifest it has. Source: OCI distribution specification 1.1, "Push"."""
+    if await _has(address, path, digest, tag):
+        return
     url = f"http://{address}/v2/{path}/manifests/"
     try:
         async with aiohttp.ClientSession(timeout=_ASK) as http:

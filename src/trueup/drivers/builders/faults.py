@@ -51,6 +51,7 @@ _FETCHING = re.compile(
 )
 _STEP = re.compile(r"^(?:\[(\d+)/\d+\] )?STEP (\d+)/\d+: (.*)$")
 _NOT_ITS_OWN = ("Error: ", "STEP ", "time=", "-->", "subprocess exited", "exit status")
+_LOGGED = re.compile(r'time="?[^"]*"? level=\w+ msg="(.*)"\s*\Z')
 _STATUS = re.compile(r"exit status (\d+)")
 
 
@@ -63,7 +64,7 @@ def world(lines: Sequence[str], *, fetching: bool = False) -> str:
             return f"{found}: {advice}"
     if fetched := _FETCHING.search(said):
         line = next(line for line in said.splitlines() if fetched[0] in line)
-        return f"{line.strip()[:300]}: a step could not reach the network; try again when it can"
+        return f"{plain(line)}: a step could not reach the network; try again when it can"
     if fetching:
         for pattern, advice in _NETWORK:
             if found_line := _line(pattern, lines):
@@ -73,7 +74,15 @@ def world(lines: Sequence[str], *, fetching: bool = False) -> str:
 
 def _line(pattern: str, lines: Sequence[str]) -> str:
     compiled = re.compile(pattern, re.IGNORECASE)
-    return next((line.strip()[:300] for line in reversed(lines[-60:]) if compiled.search(line)), "")
+    return next((plain(line) for line in reversed(lines[-60:]) if compiled.search(line)), "")
+
+
+def plain(line: str, length: int = 300) -> str:
+    """The message of a line, out of `time=… level=… msg="…"`; the end of a long one, for the reason stands there."""
+    if found := _LOGGED.match(line):
+        line = found[1].replace('\\"', '"')
+    line = line.strip().removeprefix("Error: ")
+    return line if len(line) <= length else "…" + line[-length:]
 
 
 def failed_step(lines: Sequence[str], dockerfile: Dockerfile) -> Instruction | None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
-
 from trueup.core.layout import CONTAINERS_CONF
 from trueup.drivers.builders import process
-from trueup.drivers.builders.faults import world
+from trueup.drivers.builders.faults import plain, world
 from trueup.drivers.builders.process import Ended
 from trueup.ports import BuilderDown
 
@@ -69,22 +67,15 @@ class Tools:
 
     async def labels(self, name: str) -> Mapping[str, str]:
         """The labels of a local image; empty when it has none or is not here."""
-        words = ("inspect", "--type", "image", "--format", "{{json .OCIv1.Config.Labels}}", name)
-        ended = await self.buildah(*words)
-        if ended.code or not ended.lines:
-            return {}
-        return msgspec.json.decode(ended.lines[-1], type=dict[str, str] | None) or {}
+        each = '{{range $k, $v := .OCIv1.Config.Labels}}{{$k}}={{$v}}{{"\\n"}}{{end}}'
+        ended = await self.buildah("inspect", "--type", "image", "--format", each, name)
+        pairs = (line.partition("=") for line in ended.lines if "=" in line)
+        return {} if ended.code else {key: value for key, _, value in pairs}
 
 
 def down(what: str, ended: Ended) -> BuilderDown:
     """A failed tool as the world's fault, in its own last words."""
     said = world(ended.lines, fetching=True)
     if not said:
-        said = next((line.strip() for line in reversed(ended.lines) if line.strip()), f"exit {ended.code}")
-    return BuilderDown(f"{what}: {_words(said)}")
-
-
-def _words(line: str) -> str:
-    """The message of a `time=… level=fatal msg="…"` line."""
-    _, found, message = line.partition('msg="')
-    return (message.rpartition('"')[0] if found else line)[:500]
+        said = next((plain(line) for line in reversed(ended.lines) if line.strip()), f"exit {ended.code}")
+    return BuilderDown(f"{what}: {said}")
