@@ -83,7 +83,9 @@ def test_verify_says_what_is_proven_and_names_a_break(state: Make, trueup: Trueu
     import sqlite3
 
     with sqlite3.connect(folder / "ledger.db") as connection:
-        connection.execute("UPDATE events SET body = CAST(replace(body, 'Ann', 'Eve') AS BLOB) WHERE instr(body, 'Ann') > 0")
+        connection.execute(
+            "UPDATE events SET body = CAST(replace(body, 'Ann', 'Eve') AS BLOB) WHERE instr(body, 'Ann') > 0"
+        )
     connection.close()
     bad = trueup("ledger", "verify", "--state", str(folder))
     assert bad.exit_code == exits.FAILED and "BROKEN at candidate/1@1" in bad.stdout

@@ -16,7 +16,7 @@ Trueup = Callable[..., Result]
 def test_a_secret_is_set_listed_and_removed_for_the_only_repository(state: Make, trueup: Trueup) -> None:
     folder = str(state("undone"))
     done = trueup("secret", "set", "TOKEN", "--state", folder, input="s3cr3t-value\n")
-    assert done.stdout == "TOKEN is set for /srv/shop.git\n"
+    assert done.stdout == "TOKEN is set for shop\n"
     assert trueup("secret", "list", "--state", folder).stdout == "TOKEN\n"
     assert trueup("secret", "list", "--state", folder, "-e", "production").stdout == "no secret is set\n"
     assert trueup("secret", "remove", "TOKEN", "--state", folder).exit_code == 0
@@ -41,3 +41,11 @@ def test_which_repository_is_asked_when_it_is_not_clear(state: Make, trueup: Tru
     folder = str(state("split"))
     assert "name one with --repository" in str(trueup("secret", "list", "--state", folder).exception)
     assert trueup("secret", "list", "-r", "code", "--state", folder).exit_code == 0
+
+
+def test_a_repository_may_be_named_by_path_or_url_before_it_is_watched(tmp_path: Path, trueup: Trueup) -> None:
+    folder = str(tmp_path / "state")
+    (tmp_path / "shop").mkdir()
+    for given in (str(tmp_path / "shop"), "https://git.example/acme/shop.git", "git@git.example:acme/shop.git"):
+        done = trueup("secret", "set", "TOKEN", "-r", given, "--state", folder, input="long-enough\n")
+        assert done.stdout == "TOKEN is set for shop\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from rich.live import Live
 from trueup.cli.show.live import screen
 from trueup.cli.show.past import line
 from trueup.core.events import Event
-from trueup.core.model import Judgement
+from trueup.core.running import Now
 from trueup.core.views.chronicle import Chronicle, add
 from trueup.core.views.timeline import moment
 
@@ -32,8 +32,8 @@ class Feed(Protocol):
         """What happens from now on; ends when the loop does."""
         ...
 
-    async def judgements(self) -> Mapping[str, tuple[Judgement, ...]]:
-        """What the target says of each object now; empty when it cannot be asked."""
+    async def now(self) -> Now:
+        """What only the loop knows: the target's word on each object, and what it is stuck on."""
         ...
 
 
@@ -61,8 +61,15 @@ async def _picture(feed: Feed, known: Chronicle, console: Console) -> None:
                 fresh = await judged.look()
                 picture, moving = screen(known, judged.latest, datetime.now(UTC))
                 live.update(picture, refresh=True)
-                if moving or not fresh:
-                    asyncio.get_running_loop().call_later(TICK_S if moving else ASK_S, changed.set)
+                if (again_s := redraw_after_s(moving=moving, fresh=fresh)) is not None:
+                    asyncio.get_running_loop().call_later(again_s, changed.set)
+
+
+def redraw_after_s(*, moving: bool, fresh: bool) -> float | None:
+    """When the picture is drawn again though nothing is reported; None: only when something is."""
+    if moving:
+        return TICK_S
+    return None if fresh else ASK_S
 
 
 async def _take(feed: Feed, known: Chronicle, live: Live, changed: asyncio.Event, ended: asyncio.Event) -> None:
@@ -80,7 +87,7 @@ class _Judged:
 
     def __init__(self, feed: Feed) -> None:
         self._feed, self._asked_s = feed, float("-inf")
-        self.latest: Mapping[str, tuple[Judgement, ...]] = {}
+        self.latest = Now()
 
     async def look(self) -> bool:
         """False when it was too soon to ask again."""
@@ -90,5 +97,5 @@ class _Judged:
         self._asked_s = clock_s
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ASK_S):
-                self.latest = await self._feed.judgements()
+                self.latest = await self._feed.now()
         return True

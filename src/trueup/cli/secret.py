@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from trueup.cli import reading
+from trueup.cli import exits, reading
 from trueup.cli.common import emit, layout, output_option, run, state_option
 from trueup.cli.errors import Away, Stop, Unknown
 from trueup.core.layout import Layout
@@ -101,9 +101,10 @@ def _value(name: str) -> str:
 
 def _vault(where: Layout) -> FileVault:
     from trueup.drivers.secrets.vault import FileVault
-    from trueup.store.keys import load_key
+    from trueup.store.state import vault_key
 
-    return FileVault(where.secrets, load_key(Path(where.keys) / "vault.key", 32))
+    Path(where.root).mkdir(parents=True, exist_ok=True)
+    return FileVault(where.secrets, vault_key(where))
 
 
 def _kept(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -117,25 +118,27 @@ def _kept(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _repository(where: Layout, given: str) -> str:
-    """The URL that the ledger knows a repository by, from a path, a URL, a name, or none when there is only one."""
-    urls: dict[str, str] = {}
+    """The name that a repository's secrets are kept under, from a name, a path, a URL, or none when there is one."""
+    sources: dict[str, str] = {}
     if Path(where.ledger).exists():
-        known = await reading.chronicle(where)
-        urls = {s.url: s.name for s in known.sources.values()}
+        sources = {s.name: s.url for s in (await reading.chronicle(where)).sources.values()}
     if given:
-        return repository_of(given, urls)
-    if len(urls) == 1:
-        return next(iter(urls))
-    if not urls:
+        return repository_of(given, sources)
+    if len(sources) == 1:
+        return next(iter(sources))
+    if not sources:
         raise Away("nothing is watched from this state folder yet: name the repository with --repository")
-    raise Stop(f"more than one repository is watched: name one with --repository: {', '.join(urls)}", 2)
+    raise Stop(f"more than one repository is watched: name one with --repository: {', '.join(sources)}", exits.USAGE)
 
 
-def repository_of(given: str, urls: dict[str, str]) -> str:
-    if given in urls:
+def repository_of(given: str, sources: Mapping[str, str]) -> str:
+    """`sources`: name → URL of those watched already. What is not watched yet goes by its last path component."""
+    from trueup.core import address
+
+    if given in sources:
         return given
-    named = [url for url, name in urls.items() if name == given]
-    if len(named) == 1:
-        return named[0]
-    path = Path(given).expanduser()
-    return str(path.resolve()) if path.exists() else given
+    try:
+        path = Path(given).expanduser()
+        return address.parse(str(path.resolve()) if path.exists() else given)[0].name
+    except ValueError as error:
+        raise Stop(str(error), exits.USAGE) from error

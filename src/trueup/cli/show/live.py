@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -10,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trueup.cli.show.style import SIGN, grid, word
-from trueup.core.model import Health, Judgement
+from trueup.core.model import Health
+from trueup.core.running import Now
 from trueup.core.views.chronicle import Chronicle, short
 from trueup.core.views.stages import Stage, StageState
 from trueup.core.views.status import ApplicationStatus, SourceStatus, Status, status
@@ -20,17 +20,16 @@ FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 FRAMES_PER_S = 8
 
 
-def screen(
-    chronicle: Chronicle, judgements: Mapping[str, tuple[Judgement, ...]], now: datetime
-) -> tuple[RenderableType, bool]:
+def screen(chronicle: Chronicle, running: Now, now: datetime) -> tuple[RenderableType, bool]:
     """The whole picture, and whether anything in it moves with time."""
-    found = status(chronicle, now, running=True, judgements=judgements)
+    found = status(chronicle, now, running=True, judgements=running.judgements)
     frame = FRAMES[int(now.timestamp() * FRAMES_PER_S) % len(FRAMES)]
     parts: list[RenderableType] = []
     for source in found.sources:
         parts += _source(source, frame)
     for application in found.applications:
         parts += _application(application, frame)
+    parts += [Text(f"\n‖ stuck, tried again: {problem}", "yellow") for problem in running.problems.values()]
     return Group(*parts), active(found)
 
 

@@ -1,0 +1,94 @@
+"""`trueup doctor`: what is missing on this machine, push rights included, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from msgspec import Struct
+from msgspec.structs import replace
+from rich.console import Console
+from rich.text import Text
+
+from trueup.app import Options, open_sources
+from trueup.cli import exits
+from trueup.cli.common import emit, layout, output_option, run, state_option
+from trueup.drivers.secrets.vault import FileVault
+from trueup.engine.doctor import Check, Host, State, examine
+from trueup.store.state import vault_key
+
+
+class Diagnosis(Struct, frozen=True):
+    checks: tuple[Check, ...]
+    missing: int
+    warnings: int
+
+
+@click.command()
+@click.argument("repositories", nargs=-1, metavar="[REPO]...")
+@click.option("--registry", default="docker.io", show_default=True, help="The registry that base images come from.")
+@state_option
+@output_option
+@click.pass_context
+def doctor(ctx: click.Context, repositories: tuple[str, ...], registry: str, state: str | None, output: str) -> None:
+    """What is missing on this machine, and the command that mends it.
+
+    With REPO (a path or a URL) also whether it can be read and pushed to. Nothing is installed or changed.
+
+    \b
+    Examples:
+      trueup doctor
+      trueup doctor git@git.example:shop.git
+      trueup doctor --output json | jq '.checks[] | select(.state == "missing") | .fix'
+    """
+    options = Options(layout=layout(state), repositories=repositories, environ=dict(os.environ))
+    found = run(_examine(options, registry))
+    emit(found, output, _show)
+    if found.missing:
+        ctx.exit(exits.FAILED)
+
+
+async def _examine(options: Options, registry: str) -> Diagnosis:
+    environ = options.environ
+    home = Path(environ.get("HOME", "/root"))
+    host = Host(
+        layout=options.layout,
+        registry=registry,
+        proxy=environ.get("HTTPS_PROXY", environ.get("https_proxy", "")),
+        known_hosts=(str(home / ".ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"),
+    )
+    if not options.repositories:
+        return _diagnosis(await examine(host))
+    Path(options.layout.root).mkdir(mode=0o700, parents=True, exist_ok=True)
+    sources, watched = await open_sources(options, FileVault(options.layout.secrets, vault_key(options.layout)))
+    try:
+        push = tuple((watched[id].name, watched[id].branch, source) for id, source in sources.items())
+        hosts = tuple(s.address.host for s in sources.values() if s.address.scheme == "ssh")
+        return _diagnosis(await examine(replace(host, push=push, ssh_hosts=hosts)))
+    finally:
+        for source in sources.values():
+            await source.close()
+
+
+def _diagnosis(checks: tuple[Check, ...]) -> Diagnosis:
+    return Diagnosis(
+        checks,
+        sum(c.state is State.MISSING for c in checks),
+        sum(c.state is State.WARNING for c in checks),
+    )
+
+
+SIGN = {State.OK: ("✔", "green"), State.NOTE: ("·", "dim"), State.WARNING: ("!", "yellow"), State.MISSING: ("✘", "red")}
+
+
+def _show(found: Diagnosis, console: Console) -> None:
+    for check in found.checks:
+        sign, style = SIGN[check.state]
+        console.print(Text.assemble((f"{sign} ", style), (f"{check.name}: ", "bold"), check.message), soft_wrap=True)
+        if check.fix:
+            console.print(Text(f"    {check.fix}", style), soft_wrap=True)
+    if not found.missing:
+        console.print("ready" if not found.warnings else f"ready, with {found.warnings} warnings")
+        return
+    console.print(f"{found.missing} missing: run what stands below each")
