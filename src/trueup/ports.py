@@ -311,6 +311,10 @@ class SandboxRequest(Struct, frozen=True, kw_only=True):
 class Executor(Protocol):
     name: str  # as it stands in run.job_started
 
+    def inside(self, workspace: Path) -> str:
+        """Where the steps will see this workspace."""
+        ...
+
     async def open(self, request: SandboxRequest) -> Sandbox:
         """Raises SandboxDown."""
         ...

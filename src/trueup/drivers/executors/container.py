@@ -74,6 +74,9 @@ class Containers:
             "CONTAINERS_CONF": str(settings.containers_conf),
         }
 
+    def inside(self, workspace: Path) -> str:
+        return WORKSPACE
+
     async def open(self, request: SandboxRequest) -> ContainerSandbox:
         """Start the job's container. Raises SandboxDown."""
         image = await self._image(request.image)

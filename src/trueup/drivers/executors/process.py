@@ -45,6 +45,9 @@ class Processes:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
+    def inside(self, workspace: Path) -> str:
+        return str(workspace)
+
     async def open(self, request: SandboxRequest) -> ProcessSandbox:
         """Take a free uid and hand the job's folders to it. Raises SandboxDown."""
         if os.geteuid() != 0:

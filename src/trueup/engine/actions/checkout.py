@@ -1,0 +1,62 @@
+"""actions/checkout: the commit's files in the workspace, and enough of Git for `git rev-parse` and `git describe`."""
+
+from __future__ import annotations
+
+import asyncio
+import posixpath
+import shlex
+
+from trueup.engine.jobs import ActionFailed, Use
+
+# A repository of one commit that states where the files come from; its id differs from the real one, whose parents
+# and signature are not here, so scripts should take the id from the environment.
+_GIT = """
+command -v git >/dev/null || exit 0
+git config --global --add safe.directory '*'
+"""
+
+
+async def checkout(use: Use) -> int:
+    """Write the run's commit. Another repository or ref is refused by name. Raises SourceError."""
+    running = use.running
+    facts = running.facts
+    if (other := use.get("repository")) and other.lower() != facts.repository.lower():
+        raise ActionFailed(f"actions/checkout: another repository ({other}) is not offered; only {facts.repository}")
+    ref = use.get("ref")
+    if ref and ref not in (facts.commit, facts.ref, facts.ref.removeprefix("refs/heads/")):
+        raise ActionFailed(
+            f"actions/checkout: another ref ({ref}) is not offered; a run has one commit, {facts.commit[:8]}"
+        )
+    for name in ("submodules", "lfs"):
+        if use.get(name, "false").lower() not in ("false", ""):
+            raise ActionFailed(f"actions/checkout: {name} are not fetched; commit the files themselves")
+    target = posixpath.normpath(posixpath.join(running.sandbox.inside, use.get("path", ".")))
+    if not (target + "/").startswith(running.sandbox.inside + "/"):
+        raise ActionFailed(f"actions/checkout: path {use.get('path')!r} leads out of the workspace")
+    code = await _files(use, target)
+    use.outputs.update(commit=facts.commit, ref=facts.ref)
+    return code or await use.sh(_GIT)
+
+
+async def _files(use: Use, target: str) -> int:
+    """Straight into an untouched workspace; else beside it, then copied by the steps' own user."""
+    running = use.running
+    workspace = running.place.workspace
+    untouched = target == running.sandbox.inside and running.count == 1
+    into = workspace if untouched else running.place.folder / "control" / f"checkout-{running.count}"
+    await asyncio.to_thread(into.mkdir, exist_ok=True)
+    for note in await running.order.source.checkout(running.facts.commit, into):
+        use.say(f"notice: {note}")
+    use.say(f"{running.facts.repository} at {running.facts.commit}")
+    if untouched:
+        await running.sandbox.own(workspace)
+        return 0
+    return await use.sh(_replace(running.sandbox.see(into), target))
+
+
+def _replace(source: str, target: str) -> str:
+    quoted = shlex.quote(target)
+    return (
+        f"mkdir -p {quoted} && find {quoted} -mindepth 1 -maxdepth 1 -exec rm -rf {{}} + "
+        f"&& cp -a --no-preserve=ownership {shlex.quote(source)}/. {quoted}/"
+    )
