@@ -83,7 +83,8 @@ def test_the_day_decides_what_is_past_its_end() -> None:
     ("product", "tag", "version"),
     [
         ("python", "3.7-slim", "3.7"), ("python", "3.7.17", "3.7"), ("python", "3", ""), ("python", "latest", ""),
-        ("python", "3.71", ""), ("debian", "buster-slim", "10"), ("debian", "10.13", "10"), ("node", "16.2-alpine", "16"),
+        ("python", "3.71", ""), ("debian", "buster-slim", "10"), ("debian", "10.13", "10"),
+        ("node", "16.2-alpine", "16"),
         ("ubuntu", "18.04", "18.04"), ("python", "", ""), ("alpine", "3.18.4", "3.18"),
     ],
 )  # fmt: skip

@@ -1,0 +1,205 @@
+"""What a repository holds and how it hangs together, as one record: for `trueup inspect`, printed or as JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from trueup.core.check.pipelines import SECOND_WRITER
+from trueup.core.found import Command, Found
+from trueup.core.images import repository_of
+from trueup.core.manifests import Manifest, Rendered
+from trueup.core.model import Finding, Json, Place
+from trueup.core.objects import POD_SPECS, containers, dig
+from trueup.core.reference import split
+from trueup.engine.study import buildable
+
+
+class ObjectView(Struct, frozen=True, omit_defaults=True):
+    kind: str
+    name: str
+    namespace: str
+    place: str
+    replicas: int | None = None
+
+
+class Link(Struct, frozen=True):
+    """`subject` and `object` are "deployment/web", a file, or an image; `how` is "selects", "reads", "runs", …"""
+
+    subject: str
+    how: str
+    object: str
+
+
+class ImageView(Struct, frozen=True, omit_defaults=True):
+    """An image of the manifests and where it comes from. `built_by` is a pipeline's place, "trueup", or "" (pulled)."""
+
+    repository: str
+    written: tuple[str, ...]
+    places: tuple[str, ...]
+    digest: str = ""
+    dockerfile: str = ""
+    context: str = ""
+    built_by: str = ""
+
+
+class PipelineView(Struct, frozen=True):
+    path: str
+    system: str
+    name: str
+    native: bool
+    triggers: tuple[str, ...]
+    jobs: tuple[str, ...]
+    commands: tuple[str, ...]  # "job test: pytest app"
+    builds: tuple[str, ...]  # "app/Dockerfile → ghcr.io/acme/app:$GITHUB_SHA"
+
+
+class ApplicationView(Struct, frozen=True):
+    name: str
+    manifests: tuple[str, ...]
+    objects: tuple[ObjectView, ...]
+
+
+class Inspection(Struct, frozen=True):
+    """Everything found. The JSON of this record is what `trueup inspect --output json` prints."""
+
+    name: str
+    applications: tuple[ApplicationView, ...]
+    images: tuple[ImageView, ...]
+    links: tuple[Link, ...]
+    pipelines: tuple[PipelineView, ...]
+    second_writers: tuple[str, ...]  # "Jenkinsfile:17: `helm upgrade` in stage Deploy …"
+    dockerfiles: tuple[str, ...]
+    terraform: tuple[str, ...]
+    prometheus: tuple[str, ...]
+    rules: tuple[str, ...]
+    dashboards: tuple[str, ...]
+    compose: tuple[str, ...]
+    not_rendered: tuple[str, ...]  # Kustomize folders and Helm charts
+    readme: str
+    errors: int
+    warnings: int
+    notes: int
+
+
+def inspect(found: Found, rendered: Rendered, findings: Sequence[Finding]) -> Inspection:
+    """The record of one commit; `findings` are all that were made of it (`engine.study.Reading` has the three)."""
+    count = {level: sum(f.severity.value == level for f in findings) for level in ("error", "warning", "note")}
+    return Inspection(
+        name=found.name,
+        applications=tuple(_application(each.name, each.manifests, rendered) for each in found.applications),
+        images=_images(found, rendered),
+        links=tuple(dict.fromkeys(_links(rendered.manifests))),
+        pipelines=tuple(_pipelines(found)),
+        second_writers=tuple(f"{f.place}: {f.message}" for f in findings if f.rule == SECOND_WRITER.id),
+        dockerfiles=tuple(dockerfile.path for dockerfile in found.dockerfiles),
+        terraform=found.terraform,
+        prometheus=found.prometheus,
+        rules=found.rules,
+        dashboards=found.dashboards,
+        compose=found.compose,
+        not_rendered=(*found.kustomizations, *found.charts),
+        readme=found.readme,
+        errors=count["error"],
+        warnings=count["warning"],
+        notes=count["note"],
+    )
+
+
+def _application(name: str, manifests: tuple[str, ...], rendered: Rendered) -> ApplicationView:
+    mine = set(manifests)
+    objects = tuple(_object(m) for m in rendered.manifests if m.object.place.file in mine)
+    return ApplicationView(name, manifests, objects)
+
+
+def _object(manifest: Manifest) -> ObjectView:
+    ref, replicas = manifest.object.ref, dig(manifest.object.body, ("spec", "replicas"))
+    return ObjectView(
+        ref.kind, ref.name, ref.namespace, str(manifest.object.place), replicas if isinstance(replicas, int) else None
+    )
+
+
+# --- images and pipelines ----------------------------------------------------------------------------
+
+
+def _images(found: Found, rendered: Rendered) -> tuple[ImageView, ...]:
+    sources = {each.repository: each for each in buildable(found, rendered.objects)}
+    builds = {dockerfile.path: dockerfile.build for dockerfile in found.dockerfiles}
+    uses: dict[str, list[tuple[str, Place]]] = {}
+    for each in rendered.objects:
+        for use in each.images:
+            uses.setdefault(repository_of(use.text), []).append((use.text, use.place))
+    views = []
+    for repository, written in sorted(uses.items()):
+        source = sources.get(repository)
+        build = builds.get(source.dockerfile) if source else None
+        views.append(
+            ImageView(
+                repository,
+                tuple(dict.fromkeys(text for text, _ in written)),
+                tuple(str(place) for _, place in written),
+                next((split(text)[2] for text, _ in written), ""),
+                source.dockerfile if source else "",
+                source.context if source else "",
+                str(build.place) if build else "trueup" if source else "",
+            )
+        )
+    return tuple(views)
+
+
+def _pipelines(found: Found) -> Iterator[PipelineView]:
+    for each in found.pipelines:
+        builds = tuple(f"{b.dockerfile} → {', '.join(b.references) or '(no tag)'}" for b in each.builds)
+        commands = tuple(_told(command) for command in each.commands)
+        yield PipelineView(each.path, each.system, each.name, each.native, each.triggers, each.jobs, commands, builds)
+
+
+def _told(command: Command) -> str:
+    return f"{command.where}: {command.text}" if command.where else command.text
+
+
+# --- objects among themselves ------------------------------------------------------------------------
+
+
+def _links(manifests: Iterable[Manifest]) -> Iterator[Link]:
+    listed = tuple(manifests)
+    for each in listed:
+        subject = str(each.object.ref)
+        for _, container in containers(each.object.body):
+            if isinstance(container.get("image"), str):
+                yield Link(subject, "runs", repository_of(container["image"]))
+        for kind, name in _reads(each):
+            yield Link(subject, "reads", f"{kind}/{name}")
+        if each.object.ref.kind == "Service":
+            yield from (Link(subject, "selects", str(other.object.ref)) for other in listed if _selects(each, other))
+
+
+def _selects(service: Manifest, other: Manifest) -> bool:
+    selector = dig(service.object.body, ("spec", "selector"))
+    path = POD_SPECS.get(other.object.ref.kind)
+    labels = dig(other.object.body, (*path[:-1], "metadata", "labels")) if path else None
+    same = service.object.ref.namespace == other.object.ref.namespace
+    return bool(selector and isinstance(selector, dict) and isinstance(labels, dict) and same
+                and selector.items() <= labels.items())  # fmt: skip
+
+
+_REFERENCES = {"configMapRef": "configmap", "configMapKeyRef": "configmap", "secretRef": "secret",
+               "secretKeyRef": "secret", "configMap": "configmap"}  # fmt: skip
+
+
+def _reads(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """(kind, name) of every ConfigMap and Secret that the pods of a workload read. Iterative: bodies may be deep."""
+    path = POD_SPECS.get(manifest.object.ref.kind)
+    waiting: list[Json] = [dig(manifest.object.body, path)] if path else []
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+            for key, kind in _REFERENCES.items():
+                if isinstance(name := dig(value, (key, "name")), str):
+                    yield kind, name
+            if isinstance(name := dig(value, ("secret", "secretName")), str):
+                yield "secret", name
