@@ -12,6 +12,7 @@ from trueup.cli import exits
 from trueup.cli.common import emit, output_option
 from trueup.cli.errors import Stop
 from trueup.core.model import Finding, Severity
+from trueup.engine.inspect import inspect as inspect_of
 from trueup.engine.study import Reading
 
 
@@ -47,6 +48,24 @@ def check(ctx: click.Context, repository: str, strict: bool, output: str) -> Non
     emit(found, output, show)
     if found.errors or (strict and found.warnings):
         ctx.exit(exits.FAILED)
+
+
+@click.command()
+@click.argument("repository", default=".")
+@output_option
+def inspect(repository: str, output: str) -> None:
+    """What was found in a repository and how it hangs together: objects, images, pipelines, monitoring.
+
+    \b
+    Examples:
+      trueup inspect
+      trueup inspect ~/src/shop
+      trueup inspect --output json | jq '.images[].built_by'
+    """
+    from trueup.cli.show.repository import inspection as show
+
+    reading = _read(repository)
+    emit(inspect_of(reading.found, reading.rendered, reading.findings), output, show)
 
 
 def report(repository: str, reading: Reading) -> Report:

@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.text import Text
 
 from trueup.cli.repository import Report
+from trueup.cli.show.style import grid
 from trueup.core.model import Severity
+from trueup.engine.inspect import ImageView, Inspection, PipelineView
 
 SEVERITY = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
@@ -32,3 +34,70 @@ def _counted(found: Report) -> str:
     counts = ((found.errors, "error"), (found.warnings, "warning"), (found.notes, "note"))
     said = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n]
     return ", ".join(said) if said else "nothing to say: no error, no warning"
+
+
+def inspection(found: Inspection, console: Console) -> None:
+    console.print(Text(found.name, "bold"))
+    for application in found.applications:
+        _title(console, f"runs: application {application.name}")
+        table = grid("", "dim")
+        for one in application.objects:
+            replicas = f" × {one.replicas}" if one.replicas is not None else ""
+            table.add_row(f"  {one.kind.lower()}/{one.name}{replicas}", one.place)
+        console.print(table)
+    if found.images:
+        _title(console, "images")
+        for image in found.images:
+            console.print(Text(f"  {image.repository}  {_comes_from(image)}"), soft_wrap=True)
+    if found.links:
+        _title(console, "how it hangs together")
+        for link in found.links:
+            console.print(Text(f"  {link.subject} {link.how} {link.object}"), soft_wrap=True)
+    if found.pipelines:
+        _title(console, "pipelines")
+        for pipeline in found.pipelines:
+            _pipeline(pipeline, console)
+    if found.second_writers:
+        _title(console, "second writers: recorded, not executed")
+        for line in found.second_writers:
+            console.print(Text(f"  {line}", "yellow"), soft_wrap=True)
+    _others(found, console)
+    console.print()
+    counts = ((found.errors, "error"), (found.warnings, "warning"), (found.notes, "note"))
+    said = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n)
+    console.print(f"check: {said} (trueup check tells them)" if said else "check: nothing to say")
+
+
+def _title(console: Console, words: str) -> None:
+    console.print(Text(f"\n{words}", "bold cyan"))
+
+
+def _comes_from(image: ImageView) -> str:
+    digest = f", pinned to {image.digest[:19]}" if image.digest else ""
+    if not image.dockerfile:
+        return f"pulled{digest}"
+    return f"built from {image.dockerfile} by {image.built_by}{digest}"
+
+
+def _pipeline(pipeline: PipelineView, console: Console) -> None:
+    how = "run by Trueup" if pipeline.native else "shown, not run by Trueup yet"
+    triggers = f" on {', '.join(pipeline.triggers)}" if pipeline.triggers else ""
+    console.print(Text(f"  {pipeline.path} ({pipeline.system}, {how}){triggers}"), soft_wrap=True)
+    for command in pipeline.commands:
+        console.print(Text(f"    {command}", "dim"), soft_wrap=True)
+
+
+def _others(found: Inspection, console: Console) -> None:
+    rows = {
+        "Terraform": found.terraform,
+        "Prometheus": found.prometheus,
+        "alert rules": found.rules,
+        "dashboards": found.dashboards,
+        "Compose files": found.compose,
+        "Kustomize and Helm, not rendered yet": found.not_rendered,
+    }
+    if any(rows.values()):
+        _title(console, "also here")
+        for name, paths in rows.items():
+            if paths:
+                console.print(Text(f"  {name}: {', '.join(paths)}"), soft_wrap=True)
