@@ -58,6 +58,12 @@ def stored(**body: Any) -> Entry:
     return Entry(stream="source/a", seq=1, prev="", hash="00", body=json.dumps(whole | body).encode())
 
 
+def canonical(event: Event) -> dict[str, Any]:
+    """What is hashed of an event, by the definition."""
+    fields = msgspec.structs.asdict(event)
+    return {name: value for name, value in fields.items() if name not in ("prev", "hash")}
+
+
 class TestSeal:
     def test_hashes_the_hash_before_and_sorted_json(self) -> None:
         (_, first), (event, second) = (
@@ -76,8 +82,19 @@ class TestSeal:
 
     def test_refuses_a_fact_that_could_not_be_read_back(self) -> None:
         wrong: Any = 7
-        with pytest.raises(Unreadable, match="source/a@1 cannot be read"):
+        with pytest.raises(Unreadable, match="source/a@1 is not recorded, for it could not be read back"):
             seal("source/a", None, draft(SourceMoved(before="", after=wrong)), NOW)
+
+    @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")), st.datetimes())
+    def test_is_canonical_whatever_is_in_it(self, one: str, two: str, time: datetime) -> None:
+        drafts = [
+            Draft(fact=SourcePaused(until=time.replace(tzinfo=UTC), why=one), by=Principal(two, one), cause=cause)
+            for cause in (one, two)
+        ]
+        events, entries = seal_all(f"source/{one}", None, drafts, NOW)
+        for event, entry in zip(events, entries, strict=True):
+            assert decode(entry) == event
+            assert msgspec.json.format(msgspec.json.encode(canonical(event), order="sorted"), indent=-1) == entry.body
 
     @pytest.mark.parametrize(
         "fact",
