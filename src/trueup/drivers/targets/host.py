@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
@@ -121,17 +122,17 @@ class Host:
     # --- ports.Target
 
     async def read(self, application: str) -> Live:
-        return msgspec.json.decode(await self._call("GET", f"/applications/{application}/live"), type=Live)
+        return msgspec.json.decode(await self._call("GET", f"/applications/{quote(application, safe="")}/live"), type=Live)
 
     async def apply(self, application: str, candidate: str, objects: Sequence[Object]) -> None:
         body = {"candidate": candidate, "objects": tuple(objects), "accepted": self._accepted}
-        await self._call("POST", f"/applications/{application}/apply", body)
+        await self._call("POST", f"/applications/{quote(application, safe="")}/apply", body)
 
     async def delete(self, application: str, refs: Sequence[Ref]) -> None:
-        await self._call("POST", f"/applications/{application}/delete", {"refs": tuple(refs)})
+        await self._call("POST", f"/applications/{quote(application, safe="")}/delete", {"refs": tuple(refs)})
 
     async def judge(self, application: str) -> tuple[Judgement, ...]:
-        answer = await self._call("GET", f"/applications/{application}/judge")
+        answer = await self._call("GET", f"/applications/{quote(application, safe="")}/judge")
         return msgspec.json.decode(answer, type=tuple[Judgement, ...])
 
     async def watch(self, after: int = 0) -> AsyncIterator[Moved]:
@@ -156,7 +157,7 @@ class Host:
         """Lines of the containers of "deployment/web", of a pod by its name, or of all. Raises TargetDown."""
         query = f"ref={ref}&follow={str(follow).lower()}&tail={tail}"
         try:
-            async for line in self._lines(f"/applications/{application}/logs?{query}", quiet=True):
+            async for line in self._lines(f"/applications/{quote(application, safe="")}/logs?{query}", quiet=True):
                 yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TargetDown(f"the agent's socket broke while reading logs: {error}; ask again") from error
