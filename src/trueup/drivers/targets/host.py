@@ -122,17 +122,17 @@ class Host:
     # --- ports.Target
 
     async def read(self, application: str) -> Live:
-        return msgspec.json.decode(await self._call("GET", f"/applications/{quote(application, safe="")}/live"), type=Live)
+        return msgspec.json.decode(await self._call("GET", f"/applications/{_id(application)}/live"), type=Live)
 
     async def apply(self, application: str, candidate: str, objects: Sequence[Object]) -> None:
         body = {"candidate": candidate, "objects": tuple(objects), "accepted": self._accepted}
-        await self._call("POST", f"/applications/{quote(application, safe="")}/apply", body)
+        await self._call("POST", f"/applications/{_id(application)}/apply", body)
 
     async def delete(self, application: str, refs: Sequence[Ref]) -> None:
-        await self._call("POST", f"/applications/{quote(application, safe="")}/delete", {"refs": tuple(refs)})
+        await self._call("POST", f"/applications/{_id(application)}/delete", {"refs": tuple(refs)})
 
     async def judge(self, application: str) -> tuple[Judgement, ...]:
-        answer = await self._call("GET", f"/applications/{quote(application, safe="")}/judge")
+        answer = await self._call("GET", f"/applications/{_id(application)}/judge")
         return msgspec.json.decode(answer, type=tuple[Judgement, ...])
 
     async def watch(self, after: int = 0) -> AsyncIterator[Moved]:
@@ -157,7 +157,7 @@ class Host:
         """Lines of the containers of "deployment/web", of a pod by its name, or of all. Raises TargetDown."""
         query = f"ref={ref}&follow={str(follow).lower()}&tail={tail}"
         try:
-            async for line in self._lines(f"/applications/{quote(application, safe="")}/logs?{query}", quiet=True):
+            async for line in self._lines(f"/applications/{_id(application)}/logs?{query}", quiet=True):
                 yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TargetDown(f"the agent's socket broke while reading logs: {error}; ask again") from error
@@ -253,3 +253,8 @@ class Host:
                 raise TargetDown(f"the agent refused {path} ({response.status}): {(await response.text())[:500]}")
             async for line in response.content:
                 yield line
+
+
+def _id(application: str) -> str:
+    """An application's id as one part of a path."""
+    return quote(application, safe="")
