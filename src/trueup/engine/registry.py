@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
+import msgspec
 from msgspec import Struct
 
 from trueup.core.layout import Layout
@@ -64,6 +65,18 @@ class Stored(Struct, frozen=True):
     digest: str
     tags: tuple[str, ...]
     time: datetime  # when it was last pushed
+
+
+class _Part(Struct, frozen=True):
+    digest: str
+    size: int
+
+
+class _Manifest(Struct, frozen=True):
+    """Source: OCI image specification 1.1, "Image Manifest Specification"."""
+
+    config: _Part | None = None
+    layers: tuple[_Part, ...] = ()
 
 
 class Registry:
@@ -213,6 +226,20 @@ class Registry:
                 time = datetime.fromtimestamp(link.stat().st_mtime, UTC)
                 found.append(Stored(repository, digest, tags.get(digest, ()), time))
         return tuple(found)
+
+    def blobs(self, digest: str) -> dict[str, int]:
+        """Blob → bytes of everything that a manifest needs, itself included; empty when it cannot be read."""
+        try:
+            data = self._blob(digest).read_bytes()
+            manifest = msgspec.json.decode(data, type=_Manifest)
+        except (OSError, msgspec.MsgspecError):
+            return {}
+        parts = [*manifest.layers, *([manifest.config] if manifest.config else [])]
+        return {digest: len(data), **{part.digest: part.size for part in parts}}
+
+    def _blob(self, digest: str) -> Path:
+        algorithm, _, name = digest.partition(":")
+        return self._data / "docker/registry/v2/blobs" / algorithm / name[:2] / name / "data"
 
     def size_bytes(self) -> int:
         """Bytes that blobs take on disk."""

@@ -72,6 +72,13 @@ class Tools:
         pairs = (line.partition("=") for line in ended.lines if "=" in line)
         return {} if ended.code else {key: value for key, _, value in pairs}
 
+    async def storage_root(self) -> Path:
+        """The folder of the image storage."""
+        ended = await self.buildah("info", "--format", "{{.store.GraphRoot}}")
+        if ended.code or not ended.lines:
+            raise down("the image storage cannot be read", ended)
+        return Path(ended.lines[-1].strip())
+
 
 def down(what: str, ended: Ended) -> BuilderDown:
     """A failed tool as the world's fault, in its own last words."""
