@@ -215,6 +215,36 @@ async def test_a_base_that_is_nowhere_is_the_worlds_fault(buildah: Buildah, work
         await buildah.build(asked(workspace, "FROM ghcr.io/acme/none:1\n"), Said())
 
 
+async def test_bases_come_from_the_registry_they_name(
+    layout: Layout, registry: Registry, buildah: Buildah, storage: str, workspace: Path, tmp_path: Path
+) -> None:
+    real = Registry(Layout(str(tmp_path / "real")))
+    address = await real.start()
+    online = Buildah(layout, registry, environ=os.environ, storage=storage)
+    try:
+        name = f"{address}/acme/base:1"
+        await buildah.build(asked(workspace, "FROM docker.io/library/tiny:1\nRUN echo 1 > /one\n", name), Said())
+        await buildah.push(name, Said(), [Login(address, "ann", "pw")])
+        await buildah.tools.buildah("rmi", "-f", name)
+        await registry.collect([(s.repository, s.digest) for s in registry.stored()])
+        said = Said()
+        await online.build(asked(workspace, f"FROM {name}\nRUN cat /one\n"), said)
+        assert f"pulling {name}" in said.text
+        with pytest.raises(BuildFailed, match=r"Dockerfile:2: base image .*none:1 does not exist"):
+            await online.build(asked(workspace, f"\nFROM {address}/acme/none:1\n"), Said())
+    finally:
+        await real.stop()
+    await online.build(asked(workspace, f"FROM {name}\nRUN cat /one && true\n"), Said())
+
+
+async def test_what_a_killed_process_left_is_swept(buildah: Buildah, layout: Layout, workspace: Path) -> None:
+    left = Path(layout.root) / "builder/contexts/4194305-x"
+    left.mkdir(parents=True)
+    (left / "secret-0").write_text("hush")
+    await buildah.build(asked(workspace, "FROM docker.io/library/tiny:1\n"), Said())
+    assert not left.exists()
+
+
 async def test_a_registry_that_does_not_start_is_the_worlds_fault(
     layout: Layout, storage: str, workspace: Path
 ) -> None:

@@ -71,6 +71,7 @@ rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/log/* "$1"/var
 rm -f "$1"/etc/resolv.conf "$1"/etc/hostname "$1"/etc/machine-id
 find "$1"/usr -name __pycache__ -type d -prune -exec rm -rf {} +
 """
+_NO_SUCH = re.compile(r"manifest unknown|name unknown|repository name not known|manifest invalid: not found", re.I)
 _PYTHON_TAG = re.compile(r"(?:(\d+)(?:\.(\d+))?(?:\.\d+)?|latest)?(?:-?(slim))?(?:-?(bullseye|bookworm|trixie))?\Z")
 
 
@@ -122,6 +123,10 @@ def runner_recipe() -> Recipe:
 
 
 # --- finding, pulling, making ----------------------------------------------------------------------
+
+
+class _Absent(Exception):
+    """The registry answered, and has no such image."""
 
 
 class Local(Struct, frozen=True):
@@ -182,7 +187,12 @@ class Bases:
             return Local(name, found)
         if not found and await self._from_mirror(parsed):
             return Local(name, await self._tools.image_id(name))
-        why = await self._pulled(parsed, output, logins)
+        try:
+            why = await self._pulled(parsed, output, logins)
+        except _Absent as e:
+            if found:
+                return Local(name, found)
+            raise BuildFailed(f"base image {name} does not exist ({e}): look at its name and tag") from e
         if not why:
             return Local(name, await self._tools.image_id(name))
         if found:
@@ -235,6 +245,8 @@ class Bases:
             ended = await self._tools.skopeo(*words, timeout_s=ASK_S)
         except BuilderDown:
             return f"{parsed.domain} does not answer within {ASK_S:.0f} s"
+        if ended.code and _NO_SUCH.search(ended.text):
+            raise _Absent(f"{parsed.domain} says: {_last_words(ended)}")
         return f"{parsed.domain} does not give it: {_last_words(ended)}" if ended.code else ""
 
     async def _stand_in(self, parsed: Reference, why: str, output: Output) -> Local:

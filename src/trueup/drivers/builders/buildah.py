@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -224,7 +225,8 @@ class Buildah:
         home = self._folder / "contexts"
         try:
             home.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(dir=home))
+            await asyncio.to_thread(_sweep, home)
+            folder = Path(tempfile.mkdtemp(dir=home, prefix=f"{os.getpid()}-"))
         except OSError as e:
             raise BuilderDown(f"{home} cannot be written: {e.strerror}; free some space") from e
         try:
@@ -376,6 +378,14 @@ def _complete(tags: Sequence[str]) -> list[str]:
     if not names:
         raise BuildFailed("no tag was given: docker build -t NAME:TAG")
     return names
+
+
+def _sweep(home: Path) -> None:
+    """Remove what builds of a killed process left: there may be secrets in it."""
+    for folder in home.iterdir():
+        pid = folder.name.partition("-")[0]
+        if not pid.isdigit() or not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read_dockerfile(request: BuildRequest) -> str:
