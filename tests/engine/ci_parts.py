@@ -147,8 +147,11 @@ class Ci:
             executor=self.executor.name,
             broker=Broker(self.builder),
             dialects=DIALECTS,
-            sockets=self.sockets,
-            **{"limits": Limits(cpus=1.0, memory_bytes=1 << 30, processes=300), **self.more},  # type: ignore[arg-type]
+            **{  # type: ignore[arg-type]
+                "sockets": self.sockets,
+                "limits": Limits(cpus=1.0, memory_bytes=1 << 30, processes=300),
+                **self.more,
+            },
         )
         self.pipelines = Pipelines(parts)
         return self.pipelines
