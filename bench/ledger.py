@@ -309,7 +309,7 @@ def main(streams: int = 50, appends: int = 200) -> dict[str, float]:
         *asyncio.run(batches(streams, 20, 10, 5)),
         *asyncio.run(sizes(100)),
         *asyncio.run(reading(20_000)),
-        *power_cuts(100),
+        *power_cuts(130),
     ]
     for name, value, unit, ratio in rows:
         shown = f"{ratio:8.2f}x" if ratio is not None else ""

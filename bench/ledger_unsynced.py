@@ -22,6 +22,7 @@ from trueup.core.events import Draft, JobStarted
 from trueup.core.model import Principal
 from trueup.store.keys import Signer
 from trueup.store.sqlite import open_ledger, open_readonly
+from trueup.store.writer import PAUSE_S
 
 SOURCE = Path(__file__).with_name("ledger_unsynced.c")
 SECTOR = 512
@@ -179,7 +180,9 @@ async def write(folder: Path, rounds: int) -> None:
 
     async def stream(name: str) -> None:
         seq = 0
-        for _ in range(rounds):
+        for number in range(rounds):
+            if number == rounds - 20:
+                await asyncio.sleep(4 * PAUSE_S)  # a pause, in which the log is moved into the file
             fact = JobStarted(job="x" * 600, executor="container")
             for event in await ledger.append(name, [Draft(fact=fact, by=Principal("n", "a"))] * 2, expect=seq):
                 os.write(acks, f"{event.stream} {event.seq} {event.hash}\n".encode())

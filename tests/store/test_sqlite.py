@@ -27,6 +27,7 @@ from trueup.store.keys import Signer
 from trueup.store.memory import MemoryLedger
 from trueup.store.sqlite import LedgerDamaged, SqliteLedger, open_ledger, open_readonly
 from trueup.store.sqlite_records import RecordsDamaged, open_records
+from trueup.store.writer import COMMITS_BEFORE_MOVING
 
 ANN = Principal("git:ann@example.org", "push:abc")
 SIGNER = Signer(b"s" * 32)
@@ -131,6 +132,17 @@ class TestSurvival:
                 await one.append("source/a", [draft("3")], expect=1)
             await one.append("source/a", [draft("3")], expect=2)
             assert (await two.verify({})).ok
+
+    async def test_the_log_is_moved_into_the_file_in_a_pause(self, path: Path) -> None:
+        async with opened(path) as ledger:
+            size = path.stat().st_size
+            for seq in range(COMMITS_BEFORE_MOVING):
+                await ledger.append("source/a", [draft("x" * 500)], expect=seq)
+            async with asyncio.timeout(20):
+                while path.stat().st_size == size:
+                    await asyncio.sleep(0.01)
+            await ledger.append("source/a", [draft()], expect=COMMITS_BEFORE_MOVING)
+            assert (await ledger.verify({})).events == COMMITS_BEFORE_MOVING + 1
 
     async def test_events_are_refused_after_closing(self, path: Path) -> None:
         async with opened(path) as ledger:

@@ -26,7 +26,7 @@ from trueup.ports import Clock, Output
 from trueup.store.administration import checkpoint_draft, refuse_unexpected
 from trueup.store.follow import Follower, Followers
 from trueup.store.keys import Signer, checker, sync_folder
-from trueup.store.writer import Writer
+from trueup.store.writer import SETTINGS, Writer
 
 T = TypeVar("T")
 
@@ -276,9 +276,8 @@ def _open_writing(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
     try:
         _refuse_strange(path, connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
+        for setting in SETTINGS:
+            connection.execute(setting)
         connection.executescript(SCHEMA)
         sync_folder(Path(path).parent)
     except sqlite3.DatabaseError as error:

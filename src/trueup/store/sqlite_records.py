@@ -23,7 +23,7 @@ from trueup.core.model import Principal
 from trueup.ports import Clock, Ledger
 from trueup.store.administration import TRUEUP, Retained, entomb, record_key
 from trueup.store.keys import sync_folder
-from trueup.store.writer import Writer
+from trueup.store.writer import SETTINGS, Writer
 
 T = TypeVar("T")
 
@@ -193,10 +193,9 @@ def _open_writing(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_S)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
+        for setting in SETTINGS:
+            connection.execute(setting)
         connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA journal_size_limit = 16777216")
         connection.executescript(SCHEMA)
         sync_folder(Path(path).parent)
     except sqlite3.DatabaseError as error:

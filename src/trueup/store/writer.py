@@ -25,6 +25,18 @@ BATCH = 1024
 TIMEOUT_S = 60.0
 TRUNCATE = "PRAGMA wal_checkpoint(TRUNCATE)"
 
+# The log is moved into the file when nobody waits for it: after a pause, when enough was committed since. Under load
+# without a pause SQLite does it within a commit, so that the log keeps within 32 MiB.
+PAUSE_S = 0.2
+COMMITS_BEFORE_MOVING = 100
+LOG_PAGES = 8000
+SETTINGS = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    f"PRAGMA wal_autocheckpoint = {LOG_PAGES}",
+    "PRAGMA journal_size_limit = 16777216",
+)
+
 
 class Tables(Protocol):
     """The tables that the work writes to, and what it remembers of them."""
@@ -70,6 +82,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         self._closed = False
+        self._commits = 0  # since the log was moved into the file
         self._thread = threading.Thread(target=self._run, name=f"writer of {path}", daemon=True)
         self._thread.start()
 
@@ -121,11 +134,20 @@ class Writer:
     def _take(self) -> tuple[list[Job], bool]:
         """What waits, and whether it is the last."""
         jobs: list[Job] = []
-        while (more := self._waiting.get()) is not None:
+        while (more := self._next()) is not None:
             jobs += more
             if len(jobs) >= BATCH or self._waiting.empty():
                 return jobs, False
         return jobs, True
+
+    def _next(self) -> list[Job] | None:
+        try:
+            return self._waiting.get(timeout=PAUSE_S if self._commits >= COMMITS_BEFORE_MOVING else None)
+        except queue.Empty:
+            self._commits = 0
+            with contextlib.suppress(sqlite3.Error):  # the log stays, and grows: tried again after more commits
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            return self._waiting.get()
 
     def _transact(self, jobs: list[Job]) -> list[Done]:
         wanted = [job for job in jobs if not job.acknowledged.done()]
@@ -155,6 +177,7 @@ class Writer:
                 done.append(Done(job, error=refusal))
         self._tables.flush(connection)
         connection.execute("COMMIT")
+        self._commits += 1
         return done
 
     def _do_alone(self, job: Job) -> Done:
