@@ -45,6 +45,8 @@ KIND_ORDER = {
     ))
 }  # fmt: skip
 
+_LAST = len(KIND_ORDER)
+
 # Source: RFC 1123 subdomain as in apimachinery `validation.go`; RBAC and API service names may hold ":" too
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _PATH_NAME = re.compile(r"[^/%\s\x00-\x1f]{1,253}")
@@ -179,13 +181,12 @@ def annotation(body: Json, name: str) -> str:
 
 def order(ref: Ref) -> tuple[int, str, str, str, str]:
     """The key that sorts objects of one wave: kinds by what others need first, then by name."""
-    return (KIND_ORDER.get(ref.kind, len(KIND_ORDER)), ref.kind, ref.group, ref.namespace, ref.name)
+    kind = ref.kind
+    return (KIND_ORDER.get(kind, _LAST), kind, ref.group, ref.namespace, ref.name)
 
 
 def make_bundle(application: str, candidate: str, objects: Iterable[Object]) -> Bundle:
     """A Bundle in its stable order. Its hash covers what is applied, neither where it is written nor the Candidate."""
     ordered = tuple(sorted(objects, key=lambda o: order(o.ref)))
-    digest = hashlib.sha256()
-    for each in ordered:
-        digest.update(f"{each.ref.group}/{each.ref.kind}/{each.ref.namespace}/{each.ref.name} {each.hash}\n".encode())
-    return Bundle(application, candidate, ordered, digest.hexdigest())
+    lines = [f"{(r := o.ref).group}/{r.kind}/{r.namespace}/{r.name} {o.hash}\n" for o in ordered]
+    return Bundle(application, candidate, ordered, hashlib.sha256("".join(lines).encode()).hexdigest())

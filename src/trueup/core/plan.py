@@ -29,14 +29,37 @@ def plan(desired: Bundle, live: Live, policy: Policy | None = None) -> Plan:
     is ever deleted, and nothing is while something could not be read. Changes come by wave, then by what others
     need first; deletions last, in the reverse order.
     """
-    policy = policy or Policy()
-    held_now = {each.ref: each for each in live.objects}
-    wanted = {each.ref for each in desired.objects}
-    changes = [change for each in desired.objects if (change := _change(each, held_now.get(each.ref)))]
-    owned = [each for each in live.objects if each.hash]
-    deletes = {each.ref: each for each in owned if each.ref not in wanted}
-    may, held = _judge_deletes(deletes, len(owned), live, policy)
-    return Plan(tuple(sorted(changes, key=_forward)) + tuple(sorted(may, key=_backward)), held, live.unread)
+    rest, left = _unsettled(desired, live)
+    if not rest and not left:
+        return Plan((), (), live.unread)
+    held_now = {each.ref: each for each in left}
+    changes = [change for each in rest if (change := _change(each, held_now.pop(each.ref, None)))]
+    changes.sort(key=_forward)
+    deletes = {ref: each for ref, each in held_now.items() if each.hash}
+    if not deletes:
+        return Plan(tuple(changes), (), live.unread)
+    owned = sum(1 for each in live.objects if each.hash)
+    may, held = _judge_deletes(deletes, owned, live, policy or Policy())
+    return Plan((*changes, *sorted(may, key=_backward)), held, live.unread)
+
+
+def _unsettled(desired: Bundle, live: Live) -> tuple[list[Object], list[LiveObject]]:
+    """What is left on both sides once the objects that are as desired are put aside.
+
+    Hashes are compared first: they are strings that remember their own hash, so this is the cheap way round.
+    """
+    by_hash = {each.hash: each for each in live.objects if each.hash}
+    rest: list[Object] = []
+    settled: set[str] = set()
+    for each in desired.objects:
+        held = by_hash.get(each.hash)
+        if held is not None and held.ref == each.ref:
+            settled.add(each.hash)
+        else:
+            rest.append(each)
+    if len(settled) == len(live.objects):
+        return rest, []
+    return rest, [each for each in live.objects if each.hash not in settled or by_hash[each.hash] is not each]
 
 
 def _change(desired: Object, live: LiveObject | None) -> Change | None:

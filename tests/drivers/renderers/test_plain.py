@@ -144,3 +144,14 @@ def test_aliased_containers_share_a_span() -> None:
     (one,) = rendered({"a.yaml": text}).objects
     assert [use.path[-8:] for use in one.images] == ["0].image", "0].image", "1].image"]
     assert one.images[1].start == one.images[2].start > 0
+
+
+def test_what_was_read_before_is_not_read_again() -> None:
+    kept: dict[tuple[str, str], object] = {}
+    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
+    tree = {"a.yaml": TreeEntry(0o100644, oid(text), len(text))}
+    first = render(tree, {oid(text): text}, ["a.yaml"], kept=kept)  # type: ignore[arg-type]
+    assert list(kept) == [("a.yaml", oid(text))]
+    assert render(tree, {}, ["a.yaml"], kept=kept).objects == first.objects  # type: ignore[arg-type]
+    link = {"a.yaml": TreeEntry(0o120000, oid(text), len(text))}
+    assert not render(link, {oid(text): text}, ["a.yaml"], kept=kept).valid  # type: ignore[arg-type]

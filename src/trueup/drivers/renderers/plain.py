@@ -6,7 +6,7 @@ file with such a finding are left out, so that a caller deploys nothing on the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 from trueup.core.images import image_uses
 from trueup.core.manifests import Manifest, Rendered
@@ -25,14 +25,27 @@ def render(
     *,
     namespace: str = "default",
     limits: Limits | None = None,
+    kept: MutableMapping[tuple[str, Oid], tuple[Manifest, ...]] | None = None,
 ) -> Rendered:
-    """Every object that the files at `paths` state, in order of path and position."""
+    """Every object that the files at `paths` state, in order of path and position.
+
+    `kept` is what was read before, by path and blob id: a file in it costs a look-up, and what is read anew is added.
+    It is good for one `namespace` and may be emptied at any time.
+    """
     limits = limits or Limits()
     manifests: list[Manifest] = []
     findings: list[Finding] = []
     for path in sorted(paths):
+        entry = tree.get(path)
+        key = (path, entry.oid if entry is not None and entry.mode in FILE_MODES else "")
+        if kept is not None and key in kept:
+            manifests += kept[key]
+            continue
         try:
-            manifests += read_file(path, _bytes(tree, blobs, path, limits), namespace=namespace, limits=limits)
+            read = read_file(path, _bytes(tree, blobs, path, limits), namespace=namespace, limits=limits)
+            manifests += read
+            if kept is not None:
+                kept[key] = read
         except YamlFault as fault:
             findings.append(fault.finding("manifest-unreadable"))
         except Invalid as fault:
