@@ -157,7 +157,8 @@ def decide(
     `replicas` are this Deployment's own; those of templates that `revisions` does not know are stopped."""
     sight = _Sight(spec, template, tuple(replicas), now)
     known = _with_current(revisions, template, spec.paused)
-    progress = _remember(progress, template, spec.replicas, now)
+    counts = _counts(sight)
+    progress = _progressed(sight, _remember(progress, template, spec.replicas, now), counts)
     frozen = progress.exceeded or any(r.failing for r in sight.new)
     if spec.replicas != progress.replicas:
         known = _scale(spec, known, template, progress.replicas)
@@ -169,7 +170,7 @@ def decide(
     elif not frozen:
         known = _roll(spec, known, sight)
     actions = _actions(known, sight)
-    status, progress = _status(spec, known, sight, progress, before, generation)
+    status = _status(known, sight, progress, counts, before, generation)
     if progress.complete:
         known = tuple(replace(r, proven=True) if r.template == template else r for r in known)
     return Decision(
@@ -348,42 +349,54 @@ def _victims(replicas: Sequence[Replica], count: int) -> Sequence[Replica]:
 # --- status ----------------------------------------------------------------------------------------
 
 
+class _Counts(Struct, frozen=True):
+    """How many there are, and how far the rollout is."""
+
+    total: int
+    updated: int
+    old: int
+    ready: int
+    available: int
+    complete: bool
+
+
+def _counts(sight: _Sight) -> _Counts:
+    total, updated, up = len(sight.staying), len(sight.new), sight.available()
+    return _Counts(
+        total=total,
+        updated=updated,
+        old=len(sight.old),
+        ready=sum(r.ready_since is not None for r in sight.staying),
+        available=up,
+        complete=len(sight.replicas) == total == updated == up == sight.spec.replicas,
+    )
+
+
 def _status(
-    spec: DeploymentSpec,
-    revisions: Sequence[Revision],
-    sight: _Sight,
-    progress: Progress,
-    before: Json,
-    generation: int,
-) -> tuple[Json, Progress]:
-    total, ready = len(sight.staying), sum(r.ready_since is not None for r in sight.staying)
-    counts = (len(sight.new), len(sight.old), ready, sight.available())
-    complete = len(sight.replicas) == total == counts[0] == counts[3] == spec.replicas
-    progress = _progressed(spec, progress, counts, complete, sight.now)
-    status = {
+    revisions: Sequence[Revision], sight: _Sight, progress: Progress, counts: _Counts, before: Json, generation: int
+) -> Json:
+    return {
         "observedGeneration": generation,
-        "replicas": total,
-        "updatedReplicas": counts[0],
-        "readyReplicas": ready,
-        "availableReplicas": counts[3],
-        "unavailableReplicas": max(_total(revisions) - counts[3], 0),
-        "conditions": _conditions(spec, progress, counts[3], before, sight.now),
+        "replicas": counts.total,
+        "updatedReplicas": counts.updated,
+        "readyReplicas": counts.ready,
+        "availableReplicas": counts.available,
+        "unavailableReplicas": max(_total(revisions) - counts.available, 0),
+        "conditions": _conditions(sight.spec, progress, counts.available, before, sight.now),
     }
-    return status, progress
 
 
-def _progressed(
-    spec: DeploymentSpec, progress: Progress, counts: tuple[int, int, int, int], complete: bool, now: datetime
-) -> Progress:
+def _progressed(sight: _Sight, progress: Progress, counts: _Counts) -> Progress:
     """Source: deploymentutil.DeploymentProgressing and DeploymentTimedOut."""
-    was = progress.counts
-    forward = counts[0] > was[0] or counts[1] < was[1] or counts[2] > was[2] or counts[3] > was[3]
-    progress = replace(progress, counts=counts)
-    if complete or forward or progress.moved_at is None:
-        return replace(progress, moved_at=now, exceeded=False, complete=complete or progress.complete)
-    if progress.complete or spec.paused:
+    was, now = progress.counts, (counts.updated, counts.old, counts.ready, counts.available)
+    forward = now[0] > was[0] or now[1] < was[1] or now[2] > was[2] or now[3] > was[3]
+    progress = replace(progress, counts=now)
+    if counts.complete or forward or progress.moved_at is None:
+        complete = counts.complete or progress.complete
+        return replace(progress, moved_at=sight.now, exceeded=False, complete=complete)
+    if progress.complete or sight.spec.paused:
         return progress
-    late = now - progress.moved_at > timedelta(seconds=spec.progress_deadline_seconds)
+    late = sight.now - progress.moved_at > timedelta(seconds=sight.spec.progress_deadline_seconds)
     return replace(progress, exceeded=progress.exceeded or late)
 
 
