@@ -21,6 +21,13 @@ class Fields(logging.Formatter):
         return f"{line}{fields}" + (f"\n{trace}" if trace else "")
 
 
+class OneLine(Fields):
+    """Without the traceback, which stands in the file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).partition("\n")[0]
+
+
 def log_to(where: Layout, *, terminal: bool) -> None:
     """Log to `up.log` in the state folder, and in a pipe also warnings to standard error."""
     root = Path(where.root)
@@ -36,5 +43,5 @@ def log_to(where: Layout, *, terminal: bool) -> None:
     if not terminal:
         seen = logging.StreamHandler()
         seen.setLevel(logging.WARNING)
-        seen.setFormatter(Fields("%(levelname)s %(message)s"))
+        seen.setFormatter(OneLine("%(levelname)s %(message)s"))
         logger.addHandler(seen)

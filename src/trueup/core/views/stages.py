@@ -86,11 +86,12 @@ def _pipelines(chronicle: Chronicle, state: CandidateState, now: datetime) -> St
     detail = ", ".join(_told(r) for r in runs)
     if state.verdict is Verdict.RED:
         return Stage("pipelines", StageState.FAILED, seconds, state.reason)
-    if verdict is not None or all(r.outcome == "success" for r in runs):
+    begun = {r.id for r in runs}
+    if verdict is not None or (begun >= set(state.required) and all(r.outcome == "success" for r in runs)):
         return Stage("pipelines", StageState.DONE if not state.superseded_by else StageState.SKIPPED, seconds, detail)
     if any(r.outcome == "error" for r in runs):
         return Stage("pipelines", StageState.HELD, seconds, next(r.reason for r in runs if r.outcome == "error"))
-    return Stage("pipelines", StageState.RUNNING, seconds, detail)
+    return Stage("pipelines", StageState.RUNNING, seconds, detail or "starting")
 
 
 def _told(run: RunView) -> str:

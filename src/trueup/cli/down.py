@@ -1,0 +1,106 @@
+"""`trueup down`: stop and remove what Trueup made; with --data also what it keeps, after a yes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from trueup.api.client import Denied, NotRunning, connect
+from trueup.cli import exits
+from trueup.cli.common import console, emit, layout, output_option, run, state_option
+from trueup.cli.errors import Away, Stop
+from trueup.cli.show.style import grid
+from trueup.cli.times import size
+from trueup.core import requests
+from trueup.core.layout import Layout
+from trueup.engine.leave import Kept, NotLeft, forget, leave, weigh
+from trueup.store.lock import StateBusy, StateLock
+
+END_S = 60.0
+LOOK_S = 0.1
+
+
+@click.command()
+@click.option("--data", is_flag=True, help="Also remove ledger, images, volumes, logs and secrets: lists them, asks.")
+@click.option("--yes", is_flag=True, help="With --data: do not ask.")
+@click.option("--list", "only_list", is_flag=True, help="Only list what is kept, with sizes; stop nothing.")
+@state_option
+@output_option
+def down(data: bool, yes: bool, only_list: bool, state: str | None, output: str) -> None:
+    """Stop and remove what Trueup made on this machine: loop, containers, Services, network, proxy, registry.
+
+    Volumes, images and the ledger stay, so that `trueup up` goes on where it was.
+
+    \b
+    Examples:
+      trueup down
+      trueup down --list
+      trueup down --data
+    """
+    where = layout(state)
+    if not Path(where.root).is_dir():
+        raise Away(f"{where.root}: there is no state folder; nothing was made from here (--state names another)")
+    if only_list:
+        emit(run(weigh(where, os.environ)), output, _list)
+        return
+    try:
+        run(_down(where, data=data, yes=yes))
+    except NotLeft as error:
+        raise Stop(str(error)) from error
+
+
+async def _down(where: Layout, *, data: bool, yes: bool) -> None:
+    if data and not yes:
+        await _agree(where)
+    await _end_loop(where)
+    await leave(where, os.environ, click.echo)
+    if not data:
+        click.echo(f"kept: volumes, images and the ledger in {where.root} (trueup down --list; --data removes them)")
+        return
+    await forget(where, os.environ)
+    click.echo(f"{where.root} and its images are gone")
+
+
+async def _agree(where: Layout) -> None:
+    _list(await weigh(where, os.environ), console())
+    if not sys.stdin.isatty():
+        raise Stop("nothing was stopped or removed: say --yes when you mean all of this", exits.WAITS)
+    if not click.confirm(f"Remove all of this for good, and {where.root}?"):
+        raise Stop("nothing was stopped or removed", exits.WAITS)
+
+
+def _list(kept: tuple[Kept, ...], screen: Console) -> None:
+    table = grid("", "", "dim")
+    table.columns[0].justify = "right"
+    for each in kept:
+        table.add_row(size(each.size_bytes), each.what, each.where)
+    screen.print(table)
+    screen.print(f"{size(sum(k.size_bytes for k in kept))} in all")
+
+
+async def _end_loop(where: Layout) -> None:
+    """Ask a running loop to end and wait until it has let go of the folder. Raises Stop."""
+    with contextlib.suppress(NotRunning):
+        async with connect(where.socket) as client:
+            try:
+                await client.do(requests.Stop())
+            except Denied as error:
+                raise Away(str(error)) from error
+    lock = StateLock(where.lock)
+    try:
+        async with asyncio.timeout(END_S):
+            while True:
+                try:
+                    lock.take()
+                    break
+                except StateBusy:
+                    await asyncio.sleep(LOOK_S)
+    except TimeoutError as error:
+        raise Stop(f"the loop in {where.root} did not end within {END_S:.0f} s; end its process, then again") from error
+    lock.release()
