@@ -245,7 +245,8 @@ def run_id(state: CandidateState, graph: Graph, attempt: int) -> str:
 
 
 def attempt_of(state: CandidateState, graph: Graph, run: str) -> int:
-    return next(n for n in range(1, 50) if run_id(state, graph, n) == run)
+    """Which attempt at this pipeline a run is, from 1; 0 when a person started it by hand."""
+    return next((n for n in range(1, 50) if run_id(state, graph, n) == run), 0)
 
 
 def _image_fact(image: BuiltImage, run: str, cached: bool) -> ev.CandidateImage:

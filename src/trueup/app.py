@@ -1,0 +1,482 @@
+"""The only wiring: from options and a state folder to a running loop; and the use-cases that need no loop.
+
+Reads no environment by itself: the caller hands it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from msgspec import Struct, structs
+
+from trueup.core import address, proof
+from trueup.core import decide as d
+from trueup.core import events as ev
+from trueup.core import plan as planner
+from trueup.core.candidate import CandidateState, Undo, child_id
+from trueup.core.check import check
+from trueup.core.found import Found
+from trueup.core.images import Unmatched, bind
+from trueup.core.layout import CONTAINERS_CONF, Layout
+from trueup.core.manifests import Rendered
+from trueup.core.mask import Masker
+from trueup.core.model import Change, Finding, Judgement, Live, Oid, Principal, Severity, Tree
+from trueup.core.objects import make_bundle
+from trueup.core.requests import Reply, Request
+from trueup.core.running import LogQuery, Now
+from trueup.drivers import forges, formats
+from trueup.drivers.builders.buildah import Buildah
+from trueup.drivers.builders.outside import Outside, outside
+from trueup.drivers.definitions import convention
+from trueup.drivers.executors import container, process
+from trueup.drivers.notify.webhook import Webhook, WebhookSettings
+from trueup.drivers.secrets.vault import FileVault
+from trueup.drivers.sources import credentials_from, folder, signing_from
+from trueup.drivers.sources.git import Git, Settings
+from trueup.drivers.targets.host import Host
+from trueup.engine.broker import Broker
+from trueup.engine.builds import ConventionBuilds, Secrets
+from trueup.engine.joblog import JobLog
+from trueup.engine.loop import Loop, Parts, Watched, source_id
+from trueup.engine.pipelines import Parts as PipelineParts
+from trueup.engine.pipelines import Pipelines
+from trueup.engine.registry import Registry
+from trueup.engine.runs import CandidateRuns, Subject
+from trueup.engine.study import Check, Reading, RepositoryStudy, buildable, study
+from trueup.engine.tell import Teller
+from trueup.engine.verbs import Verbs
+from trueup.engine.webhooks import webhook_app
+from trueup.ports import CommitState, Notify, SourceError, TargetDown
+from trueup.store.state import State, open_state, vault_key
+
+Work = Callable[[], Coroutine[Any, Any, None]]
+SHIMS = Path(__file__).parent / "shims"
+OWN = "TRUEUP_"  # secrets with this prefix are Trueup's own and never reach a pipeline
+
+
+class Wall:
+    """The clock of this machine."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic()
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What `trueup up` was told. `environ` is the process's environment: proxies, CA bundles, tokens, ssh-agent."""
+
+    layout: Layout
+    repositories: tuple[str, ...]  # paths or URLs; a second one is the configuration or the code of the first
+    environ: Mapping[str, str]
+    branch: str = ""  # "" the remote's own default
+    environment: str = "default"
+    poll_s: float = 15.0
+    webhook: str = ""  # "127.0.0.1:9000": where forges' webhooks are taken
+    undo: Undo = Undo.REVERT
+    executor: str = "container"  # "container" | "process"
+    stand_ins: bool = False  # Debian packages may stand in for a base image that cannot be pulled
+    notify: str = ""  # URL of one webhook, told on failure and recovery
+
+
+class NotUsable(Exception):
+    """What was asked cannot be done; the message says what to do."""
+
+
+# --- one look, no loop ---------------------------------------------------------------------------
+
+
+def read_folder(path: str, today: dt.date) -> Reading:
+    """The repository at `path` as it stands on disk, committed or not. Blocking. Raises NotUsable."""
+    root = Path(path).resolve()
+    try:
+        tree, blobs = folder.read(root, convention.wanted)
+    except OSError as error:
+        raise NotUsable(str(error)) from error
+    return study(tree, blobs, root.name, checker(today))
+
+
+def checker(today: dt.date) -> Check:
+    def look(tree: Tree, blobs: Mapping[Oid, bytes], found: Found, rendered: Rendered) -> Sequence[Finding]:
+        return check(tree, blobs, found, rendered, today=today)
+
+    return look
+
+
+class PlannedChange(Struct, frozen=True):
+    action: str
+    object: str
+    namespace: str
+    place: str
+    held: str = ""  # why it waits for a person
+    diff: tuple[str, ...] = ()
+
+
+class PlanView(Struct, frozen=True):
+    """What a commit would do: exactly these changes, or none."""
+
+    application: str
+    commit: str  # "" for a folder as it stands
+    changes: tuple[PlannedChange, ...]
+    approval: str = ""  # the hash that `trueup approve` takes; "" when nothing is held
+    images: tuple[str, ...] = ()  # named by the manifests and built by the pipeline: their digests are not known yet
+    unread: tuple[str, ...] = ()
+
+
+def plan_view(
+    reading: Reading, live: Live, application: str, candidate: CandidateState | None, key: bytes, commit: str
+) -> PlanView:
+    """Pure: what `reading` would change of what the target holds. Raises NotUsable."""
+    errors = [f for f in reading.rendered.findings if f.severity is Severity.ERROR]
+    if errors:
+        raise NotUsable(f"{errors[0].place}: {errors[0].message}. {errors[0].fix}")
+    built = tuple(candidate.images.values()) if candidate else ()
+    bound = bind(reading.rendered.objects, built)
+    if isinstance(bound, Unmatched):
+        raise NotUsable(bound.reason)
+    bundle = make_bundle(application, candidate.id if candidate else "plan", bound.objects)
+    planned = planner.plan(bundle, live)
+    desired = {o.ref: o for o in bundle.objects}
+    held = {h.change: h.reason for h in planned.held}
+    have = {o.ref: o for o in live.objects}
+
+    def shown(change: Change) -> PlannedChange:
+        want, has = desired.get(change.ref), have.get(change.ref)
+        lines = planner.diff(has.body if has else None, want.body if want else None, key)
+        place = str(want.place) if want else ""
+        return PlannedChange(
+            change.action.value, str(change.ref), change.ref.namespace, place, held.get(change, ""), lines
+        )
+
+    known = {i.repository for i in built}
+    unknown = tuple(b.repository for b in buildable(reading.found, bundle.objects) if b.repository not in known)
+    return PlanView(
+        application,
+        commit,
+        tuple(shown(c) for c in (*planned.changes, *held)),
+        planner.approval(planned),
+        unknown,
+        tuple(f"{u.what}: {u.reason}" for u in planned.unread),
+    )
+
+
+# --- the parts -----------------------------------------------------------------------------------
+
+
+def prepare_state(layout: Layout) -> None:
+    """Make the state folder, for its owner alone, and the container tools' configuration. Blocking."""
+    root = Path(layout.root)
+    root.mkdir(parents=True, exist_ok=True)
+    root.chmod(0o711)  # other uids run steps in workspaces below it, and see nothing beside them
+    for private in (layout.keys, layout.repositories, layout.logs):
+        Path(private).mkdir(exist_ok=True, mode=0o700)
+    Path(layout.containers_conf).write_text(CONTAINERS_CONF)
+
+
+CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+PIP_CONFS = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf")
+
+
+def way_out(environ: Mapping[str, str]) -> tuple[Outside, Path | None]:
+    """What builds and steps need of this machine to reach the world: CA bundle, proxies, pip's settings."""
+    given = environ.get("SSL_CERT_FILE", "")
+    ca = next((Path(p) for p in (given, *CA_BUNDLES) if p and Path(p).is_file()), None)
+    conf = next((Path(p).read_text(errors="replace") for p in PIP_CONFS if Path(p).is_file()), "")
+    return outside(environ, ca, conf), ca
+
+
+async def open_sources(options: Options, vault: FileVault) -> tuple[dict[str, Git], dict[str, Watched]]:
+    """A source for each repository, with its branch and its role. Raises NotUsable, SourceError."""
+    sources: dict[str, Git] = {}
+    watched: dict[str, Watched] = {}
+    for url in options.repositories:
+        where = _absolute(url)
+        name = address.parse(where)[0].name or "app"
+        given = {**options.environ, **await vault.values(name, options.environment)}
+        settings = Settings(
+            url=where,
+            folder=Path(options.layout.repositories) / child_id("git", where).rpartition("/")[2],
+            environment=options.environ,
+            credentials=credentials_from(given),
+            signing=signing_from(given),
+        )
+        try:
+            git = Git(settings)
+        except ValueError as error:
+            raise NotUsable(str(error)) from error
+        branch = options.branch or await git.default_branch() or "main"
+        id = source_id(git.address.url, branch)
+        sources[id] = git
+        watched[id] = Watched(git.address.url, branch, name, "both")
+    if len(watched) > 1:
+        watched = {id: structs.replace(w, role=await _role(sources[id], w)) for id, w in watched.items()}
+        if "code" in {w.role for w in watched.values()} and "config" not in {w.role for w in watched.values()}:
+            raise NotUsable("none of the repositories holds manifests: give the one that says what should run, too")
+    return sources, watched
+
+
+def _absolute(url: str) -> str:
+    try:
+        found = address.parse(url)[0]
+    except ValueError as error:
+        raise NotUsable(str(error)) from error
+    if found.scheme != "path":
+        return url
+    path = Path(url).expanduser().resolve()
+    if not path.is_dir():
+        raise NotUsable(f"{url}: no such folder; give a repository's path or its URL")
+    return str(path)
+
+
+async def _role(source: Git, watched: Watched) -> str:
+    """What a repository beside another one is for, by what its branch holds."""
+    head = (await source.fetch()).get(watched.branch)
+    if head is None:
+        return "code"
+    tree = await source.tree(head)
+    blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
+    found = await asyncio.to_thread(convention.find, tree, blobs, watched.name)
+    if found.manifests:
+        return "both" if found.dockerfiles else "config"
+    return "code"
+
+
+def commit_states(
+    options: Options, watched: Mapping[str, Watched], secrets: Mapping[str, Mapping[str, str]]
+) -> dict[str, CommitState]:
+    """A forge for each source whose address or setting names one and for which there is a token."""
+    states: dict[str, CommitState] = {}
+    for id, each in watched.items():
+        product = options.environ.get(f"{OWN}FORGE") or forges.detect(each.url) or ""
+        own = secrets.get(id, {})
+        token = own.get(f"{OWN}FORGE_TOKEN") or options.environ.get(f"{OWN}FORGE_TOKEN", "")
+        if not product or not token:
+            continue
+        if product not in forges.FORGES:
+            raise NotUsable(f"{OWN}FORGE is {product!r}: it is one of {', '.join(sorted(forges.FORGES))}")
+        account = forges.Account(
+            address=address.parse(each.url)[0],
+            token=token,
+            environment=options.environment,
+            base_url=options.environ.get(f"{OWN}FORGE_URL", ""),
+        )
+        states[id] = forges.FORGES[product].report_to(account)
+    return states
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+class App:
+    """A running loop with everything around it. Implements `api.records.Serving`."""
+
+    def __init__(self, options: Options, state: State, loop: Loop, host: Host, runs: CandidateRuns) -> None:
+        self.options, self.state, self.loop, self.host, self.runs = options, state, loop, host, runs
+        self.stopped = asyncio.Event()
+        self.webhook = ""
+        self.beside: list[Work] = []  # what runs as long as the loop does
+        self._verbs = Verbs(loop, self.stopped.set)
+
+    async def run(self) -> None:
+        """Until `stopped` is set or the task is cancelled. What runs on the target goes on."""
+        async with asyncio.TaskGroup() as tasks:
+            running: list[asyncio.Task[None]] = [tasks.create_task(work()) for work in (self.loop.run, *self.beside)]
+            await self.stopped.wait()
+            for task in running:
+                task.cancel()
+
+    async def perform(self, request: Request, by: Principal) -> Reply:
+        return await self._verbs.perform(request, by)
+
+    async def now(self) -> Now:
+        judgements: dict[str, tuple[Judgement, ...]] = {}
+        for id in self.loop.links.known_applications:
+            with contextlib.suppress(TargetDown):
+                judgements[id] = await self.host.judge(id)
+        return Now(judgements, dict(self.loop.problems), os.getpid(), self.webhook)
+
+    async def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
+        if query.run:
+            async for chunk in self.runs.logs(query):
+                yield chunk
+        else:
+            tail = query.tail or -1
+            async for line in self.host.logs(query.application, query.object, follow=query.follow, tail=tail):
+                yield line
+
+    async def rights(self) -> None:
+        """Ask once whether we may push, before the first deployment needs it."""
+        for id, watched in self.loop.parts.watched.items():
+            with contextlib.suppress(SourceError):
+                refused = await self.loop.parts.sources[id].may_push(watched.branch)
+                reason = refused.reason if refused else ""
+                if (await self.loop.book.source(id)).rights != reason:
+                    await self.loop.record(id, ev.SourceRights(reason))
+
+
+@asynccontextmanager
+async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterator[App]:
+    """Open the state folder and everything the loop stands on; `say` hears what takes long.
+
+    Raises NotUsable, SourceError, StateBusy, TargetDown, RegistryDown, and what a damaged state folder raises."""
+    layout, clock = options.layout, Wall()
+    await asyncio.to_thread(prepare_state, layout)
+    async with contextlib.AsyncExitStack() as stack:
+        state = await stack.enter_async_context(open_state(layout, clock))
+        vault = FileVault(layout.secrets, await asyncio.to_thread(vault_key, layout))
+        sources, watched = await open_sources(options, vault)
+        for source in sources.values():
+            stack.push_async_callback(source.close)
+        secrets = {id: await vault.values(w.name, options.environment) for id, w in watched.items()}
+        host = Host(layout)
+        stack.push_async_callback(host.close)
+        await host.ensure()
+        registry = Registry(layout)
+        await registry.start()
+        app = await _assemble(options, state, sources, watched, vault, host, registry, say)
+        notify: Notify | None = None
+        if options.notify:
+            signing = next((s[f"{OWN}NOTIFY_SECRET"] for s in secrets.values() if f"{OWN}NOTIFY_SECRET" in s), "")
+            notify = Webhook(WebhookSettings(url=options.notify, secret=signing))
+        states = commit_states(options, watched, secrets)
+        app.beside = [Teller(app.loop.book, states, notify, options.environment).run, app.rights]
+        if options.webhook:
+            hooks = [s[f"{OWN}WEBHOOK_SECRET"] for s in secrets.values() if f"{OWN}WEBHOOK_SECRET" in s]
+            app.webhook = await stack.enter_async_context(_take_webhooks(options.webhook, hooks, app.loop))
+        yield app
+
+
+async def _assemble(
+    options: Options,
+    state: State,
+    sources: Mapping[str, Git],
+    watched: Mapping[str, Watched],
+    vault: FileVault,
+    host: Host,
+    registry: Registry,
+    say: Callable[[str], None],
+) -> App:
+    layout, clock = options.layout, Wall()
+    way, ca = way_out(options.environ)
+    builder = Buildah(layout, registry, outside=way, environ=options.environ, stand_ins=options.stand_ins)
+    names = {id: w.name for id, w in watched.items()}
+    study = RepositoryStudy(
+        sources,
+        names,
+        {id: f"refs/heads/{w.branch}" for id, w in watched.items()},
+        checker(clock.now().date()),
+    )
+
+    def open_log(candidate: str, name: str, secrets: Mapping[str, str]) -> JobLog:
+        return JobLog(
+            Path(layout.logs) / candidate.rpartition("/")[2] / f"{name}.log", Masker(secrets.values()), clock.now
+        )
+
+    async def anchor(last: str) -> str:
+        return proof.trailer_value(await state.ledger.checkpoint(last))
+
+    secrets = pipeline_secrets(vault)
+    runs = CandidateRuns(
+        Pipelines(_pipeline_parts(options, state, builder, way, ca)),
+        {id: Subject(sources[id], w.url, w.name, w.branch) for id, w in watched.items()},
+        secrets,
+        options.environment,
+    )
+    await runs.sweep()
+    parts = Parts(
+        ledger=state.ledger,
+        records=state.records,
+        sources=sources,
+        watched=watched,
+        target_name="host",
+        target=host,
+        study=study,
+        stating=study,
+        planning=study,
+        runs=runs,
+        builds=ConventionBuilds(
+            builder, sources, names, Path(layout.workspaces), open_log, secrets, options.environment
+        ),
+        clock=clock,
+        policy=d.Policy(undo=options.undo),
+        environment=options.environment,
+        poll_s=options.poll_s,
+        anchor=anchor,
+    )
+    return App(options, state, Loop(parts), host, runs)
+
+
+def _pipeline_parts(options: Options, state: State, builder: Buildah, way: Outside, ca: Path | None) -> PipelineParts:
+    layout = options.layout
+    env = way.env
+    containers = container.Containers(
+        container.Settings(
+            state=layout.id,
+            containers_conf=Path(layout.containers_conf),
+            shims=SHIMS,
+            ca_bundle=ca,
+            env=env,
+            mounts=tuple((Path(here), there) for here, there in way.mounts),
+        ),
+        builder.ensure_runner,
+        builder.ensure_base,
+    )
+    processes = process.Processes(process.Settings(shims=SHIMS, locks=Path(layout / "locks"), env=env, ca_bundle=ca))
+    return PipelineParts(
+        layout=layout,
+        ledger=state.ledger,
+        records=state.records,
+        clock=Wall(),
+        executors={"container": containers, "process": processes},
+        broker=Broker(builder),
+        dialects=formats.DIALECTS,
+        executor=options.executor,
+        stand_ins=options.stand_ins,
+    )
+
+
+def pipeline_secrets(vault: FileVault) -> Secrets:
+    """The vault as pipelines and builds see it: without Trueup's own secrets."""
+
+    async def values(repository: str, environment: str) -> Mapping[str, str]:
+        every = await vault.values(repository, environment)
+        return {name: value for name, value in every.items() if not name.startswith(OWN)}
+
+    return values
+
+
+@asynccontextmanager
+async def _take_webhooks(where: str, secrets: Sequence[str], loop: Loop) -> AsyncIterator[str]:
+    """Serve POST /hooks at "host:port"; the address that came of it."""
+    if not secrets:
+        raise NotUsable(f"webhooks need a secret: `trueup secret set {OWN}WEBHOOK_SECRET`, the same as at the forge")
+    address_text, _, port = where.rpartition(":")
+    if not port.isdigit():
+        raise NotUsable(f"--webhook {where!r}: give HOST:PORT, e.g. 0.0.0.0:9000")
+
+    def wake(push: forges.Push) -> None:
+        for id, watched in loop.parts.watched.items():
+            if any(address.same_repository(watched.url, url) for url in push.urls):
+                loop.queue.wake(id)
+
+    runner = web.AppRunner(webhook_app(lambda: secrets, wake))
+    await runner.setup()
+    site = web.TCPSite(runner, address_text or "127.0.0.1", int(port))
+    try:
+        await site.start()
+        yield f"http://{address_text or '127.0.0.1'}:{port}/hooks"
+    except OSError as error:
+        raise NotUsable(f"--webhook {where}: {error.strerror or error}; choose another port") from error
+    finally:
+        await runner.cleanup()
