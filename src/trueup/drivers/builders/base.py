@@ -29,11 +29,12 @@ MAKE_S = 900.0
 AGAIN_S = 600.0  # how long an answer of a registry, or its silence, is good for
 LABEL_IMAGE = "trueup.image"  # "build" | "base" | "runner"; says who made it, not for whom: digests stay the same
 LABEL_STAND_IN = "trueup.stand-in"
+LABEL_RECIPE = "trueup.recipe"
 RUNNER = "localhost/trueup-runner"
 EPOCH = "315532800"
 
 _SLIM = tuple(f"path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info", "lintian"))
-_PYTHON = ("python3", "python3-pip", "python3-venv", "ca-certificates", "netbase", "tzdata")
+_PYTHON = ("python3", "python3-pip", "python3-venv", "adduser", "ca-certificates", "netbase", "tzdata")
 _FULL = ("build-essential", "git", "curl", "wget", "pkg-config", "libffi-dev", "libssl-dev", "python3-dev", "procps")
 _RUNNER = (
     *("python3", "python3-pip", "python3-venv", "git", "ca-certificates", "curl", "bash", "coreutils", "findutils"),
@@ -195,10 +196,10 @@ class Bases:
             raise BuildFailed(f"base image {name} does not exist ({e}): look at its name and tag") from e
         if not why:
             return Local(name, await self._tools.image_id(name))
-        if found:
-            return Local(
-                name, found, f"{parsed.familiar}:{parsed.tag} is a stand-in: {stand_in} ({why})" if stand_in else ""
-            )
+        if found and not stand_in:
+            return Local(name, found)
+        if found and labels.get(LABEL_RECIPE) == _recipe_key(parsed):
+            return Local(name, found, _said(parsed, stand_in, why))
         return await self._stand_in(parsed, why, output)
 
     def _fresh(self, name: str) -> bool:
@@ -256,7 +257,7 @@ class Bases:
             raise BuilderDown(
                 f"base image {name} is not to be had: {why}; no stand-in: {made}. Load it once: podman pull {name}"
             )
-        note = f"{parsed.familiar}:{parsed.tag} is a stand-in: {made.title} ({why})"
+        note = _said(parsed, made.title, why)
         local = f"localhost/trueup-base:{made.key}"
         if not await self._tools.image_id(local):
             await self._make(made, local, output, role="base")
@@ -267,12 +268,16 @@ class Bases:
 
     async def _make(self, made: Recipe, name: str, output: Output, *, role: str) -> None:
         """Make an image from packages; the same recipe and packages give the same image."""
-        output(f"making {made.title} from packages; once on this machine, about half a minute\n".encode())
+        output(f"making {made.title} from packages; once on this machine; takes about a minute\n".encode())
         with tempfile.TemporaryDirectory(prefix="trueup-base-", dir=_roomy()) as text:
             folder = Path(text)
             await self._debootstrap(made, folder, output)
             (folder / "Dockerfile").write_text(_dockerfile(made))
-            labels = (f"--label={LABEL_IMAGE}={role}", f"--label={LABEL_STAND_IN}={made.title}")
+            labels = (
+                f"--label={LABEL_IMAGE}={role}",
+                f"--label={LABEL_STAND_IN}={made.title}",
+                f"--label={LABEL_RECIPE}={made.key}",
+            )
             words = (
                 "build",
                 "--isolation=chroot",
@@ -309,6 +314,11 @@ def _last_words(ended: Ended) -> str:
     """The innermost reason of a chain of messages: "no such host"."""
     line = next((line for line in reversed(ended.lines) if line.strip()), f"exit {ended.code}")
     return line.rstrip('"').rpartition(": ")[2].strip()[:200]
+
+
+def _recipe_key(parsed: Reference) -> str:
+    made = recipe(parsed)
+    return made.key if isinstance(made, Recipe) else ""
 
 
 def _said(parsed: Reference, title: str, why: str) -> str:
