@@ -274,3 +274,14 @@ def _walk(value: Any, path: str, at: str, found: list[Found], accepted: Collecti
                 continue
         out[key] = _walk(item, below, where, found, accepted)
     return out
+
+
+def markdown() -> str:
+    """The table of docs/host.md."""
+    words = {
+        Answer.INERT: "inert",
+        Answer.REFUSED: "refused unless accepted",
+        Answer.NEVER: "refused",
+    }
+    rows = [f"| `{row.path}` | {words[row.answer]} | {row.why} |" for row in TABLE]
+    return "\n".join(["| Kind or field | Here | Why, or what to do |", "|---|---|---|", *rows])
