@@ -42,7 +42,7 @@ class Loop:
         self.log = Path(layout.root).parent / "up.log"
         self._program = (python, "-m", "trueup.cli")
         self._repository, self._environ, self._tell = repository, dict(environ), tell
-        self._up: asyncio.subprocess.Process | None = None
+        self.up: asyncio.subprocess.Process | None = None
         self._ledger: ReadonlyLedger | None = None
         self._position = 0
         self._host = Host(layout)
@@ -60,7 +60,7 @@ class Loop:
     async def start(self) -> None:
         argv = (*self._program, *self.words.split()[1:])
         with self.log.open("ab") as log:
-            self._up = await asyncio.create_subprocess_exec(
+            self.up = await asyncio.create_subprocess_exec(
                 *argv,
                 env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -81,8 +81,8 @@ class Loop:
                         return found
                     if reason := bad(self.known):
                         raise Failed(f"{what}: did not come, for {reason}")
-                    if self._up is not None and self._up.returncode is not None:
-                        raise Failed(f"{what}: `trueup up` has ended with {self._up.returncode}")
+                    if self.up is not None and self.up.returncode is not None:
+                        raise Failed(f"{what}: `trueup up` has ended with {self.up.returncode}")
                     await asyncio.sleep(LOOK_S)
         except TimeoutError as error:
             raise Failed(f"{what}: did not come within {deadline_s:g} s") from error
@@ -120,6 +120,11 @@ class Loop:
         except (TargetDown, TimeoutError) as error:
             raise Failed(f"the agent does not say what runs: {error}") from error
 
+    async def agent(self) -> int | None:
+        """The agent's process id; None when none answers."""
+        hello = await self._host.hello()
+        return hello.pid if hello is not None else None
+
     async def service(self) -> Served | None:
         """The one Service of the play, once it has an address."""
         return next((s for s in (await self.overview()).services if s.address and s.ports), None)
@@ -141,19 +146,19 @@ class Loop:
             await self._ledger.close()
             self._ledger = None
         await self._host.close()
-        if self._up is None or self._up.returncode is not None:
+        if self.up is None or self.up.returncode is not None:
             return
-        self._up.send_signal(signal.SIGTERM)
+        self.up.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._up.wait(), END_S)
+            await asyncio.wait_for(self.up.wait(), END_S)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._up.pid, signal.SIGKILL)
-            await self._up.wait()
+                os.killpg(self.up.pid, signal.SIGKILL)
+            await self.up.wait()
 
-    async def down(self) -> Ended:
-        """Remove all that runs, by the command a person would use."""
-        return await self.trueup("down", timeout_s=DOWN_S)
+    async def down(self, *, data: bool = False) -> Ended:
+        """Remove all that runs, with `data` all that is kept, too: by the command a person would use."""
+        return await self.trueup("down", *(("--data", "--yes") if data else ()), timeout_s=DOWN_S)
 
     def last_lines(self) -> list[str]:
         """What `trueup up` said last."""

@@ -156,7 +156,7 @@ async def _end(scene: Scene, folder: Path, settings: Settings, whole: bool, ask:
         tell.say(f"`trueup {state} down` stops it; then remove {folder}")
         return
     if Path(loop.layout.root).exists():
-        ended = await loop.down()
+        ended = await loop.down(data=whole and not settings.state)
         tell.say(ended.last if ended.code == 0 else f"trueup down ended with {ended.code}: {ended.last}")
     if whole:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -31,9 +31,8 @@ class Count(Struct, frozen=True):
 class Traffic:
     """Start once there is an address; `count` at any time; `stop` waits for what is in flight."""
 
-    rate = RATE
-
-    def __init__(self) -> None:
+    def __init__(self, rate: float = RATE) -> None:
+        self.rate = rate
         self.url = ""
         self._over = asyncio.Event()
         self._loads: tuple[Load, ...] = ()
@@ -42,7 +41,7 @@ class Traffic:
     def start(self, url: str) -> None:
         self.url = url
         self._loads = (Load(url, keep_alive=True), Load(url, keep_alive=False))
-        self._running = [asyncio.create_task(load.run(rate=RATE / 2, until=self._over)) for load in self._loads]
+        self._running = [asyncio.create_task(load.run(rate=self.rate / 2, until=self._over)) for load in self._loads]
 
     async def stop(self) -> None:
         self._over.set()
