@@ -34,7 +34,7 @@ RUNNER = "localhost/trueup-runner"
 EPOCH = "315532800"
 
 _SLIM = tuple(f"path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "locale", "info", "lintian"))
-_PYTHON = ("python3", "python3-pip", "python3-venv", "adduser", "ca-certificates", "netbase", "tzdata")
+_PYTHON = ("python3", "python3-venv", "adduser", "ca-certificates", "netbase", "tzdata")
 _FULL = ("build-essential", "git", "curl", "wget", "pkg-config", "libffi-dev", "libssl-dev", "python3-dev", "procps")
 _RUNNER = (
     *("python3", "python3-pip", "python3-venv", "git", "ca-certificates", "curl", "bash", "coreutils", "findutils"),
@@ -61,11 +61,10 @@ class Recipe(Struct, frozen=True):
 
 DEBIAN = {"11": "bullseye", "12": "bookworm", "13": "trixie", "latest": "trixie", "stable": "trixie"}
 PYTHON = {(3, 9): "bullseye", (3, 11): "bookworm", (3, 13): "trixie"}  # the Python of each Debian release
+# /usr/local is an environment of its own, as in the image this stands for: pip there owns all it sees, and nothing that
+# Debian installed stands in the way of a requirement.
 _PYTHON_SETUP = """
-for pair in python:python3 python3:python3 pip:pip3 pip3:pip3; do
-  ln -sf "/usr/bin/${pair#*:}" "$1/usr/local/bin/${pair%%:*}"
-done
-rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED
+chroot "$1" /usr/bin/python3 -m venv /usr/local
 """
 _CLEAN = """
 rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/*.bin "$1"/var/log/* "$1"/var/cache/ldconfig/aux-cache
