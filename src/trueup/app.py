@@ -432,7 +432,7 @@ def _pipeline_parts(options: Options, state: State, builder: Buildah, way: Outsi
         builder.ensure_runner,
         builder.ensure_base,
     )
-    processes = process.Processes(process.Settings(shims=SHIMS, locks=Path(layout / "locks"), env=env, ca_bundle=ca))
+    processes = process.Processes(process.Settings(shims=SHIMS, env=env, ca_bundle=ca))
     return PipelineParts(
         layout=layout,
         ledger=state.ledger,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -13,11 +12,11 @@ from pathlib import Path
 
 import trueup
 from trueup.core.layout import CONTAINERS_CONF, Layout
+from trueup.drivers.builders.buildah import Buildah
 from trueup.drivers.executors import container, process
+from trueup.engine.registry import Registry
 from trueup.ports import SandboxRequest
 
-RUNNER = "localhost/trueup-test-runner:1"
-PACKAGES = "python3,python3-venv,python3-pip,git,ca-certificates,bash,coreutils,findutils,procps,curl"
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 SHIMS = Path(trueup.__file__).parent / "shims"
 PASSED = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "PIP_FIND_LINKS")
@@ -46,24 +45,13 @@ class Machine:
         return container.Containers(settings, self.runner)
 
     def processes(self) -> process.Processes:
-        settings = process.Settings(shims=SHIMS, locks=Path("/run/trueup-uids"), env=(("LANG", "C.UTF-8"),))
+        settings = process.Settings(shims=SHIMS, env=(("LANG", "C.UTF-8"),))
         return process.Processes(settings)
 
     async def runner(self) -> str:
-        return await asyncio.to_thread(self._made)
-
-    def _made(self) -> str:
-        environment = {**os.environ, "CONTAINERS_CONF": str(self.conf)}
-        if subprocess.run(["podman", "image", "exists", RUNNER], env=environment).returncode:
-            with tempfile.TemporaryDirectory() as folder:
-                archive = f"{folder}/runner.tar"
-                subprocess.run(
-                    ["mmdebstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", archive],
-                    check=True,
-                    capture_output=True,
-                )
-                subprocess.run(["podman", "import", "-q", archive, RUNNER], check=True, env=environment)
-        return RUNNER
+        """The image that jobs run in by default, as `trueup up` makes it; once per machine."""
+        builder = Buildah(self.layout, Registry(self.layout), environ=os.environ, pull=False)
+        return await builder.ensure_runner()
 
     def podman(self, *args: str) -> str:
         environment = {**os.environ, "CONTAINERS_CONF": str(self.conf)}

@@ -26,10 +26,12 @@ _ENVIRONMENT = {"PATH": TOOL_PATH, "LC_ALL": "C"}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the machine gives every job. `locks` must be ours alone; workspaces must be reachable by other uids."""
+    """What the machine gives every job. Workspaces must be reachable by other uids.
+
+    `locks` says which uids are in use; it is one folder for the whole machine, whatever state folder a job is of."""
 
     shims: Path
-    locks: Path
+    locks: Path = Path("/run/trueup-uids")
     env: tuple[tuple[str, str], ...] = ()
     path: str = TOOL_PATH
     first_uid: int = 61000
