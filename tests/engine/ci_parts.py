@@ -17,9 +17,9 @@ from trueup.core.pipeline import Facts, Graph
 from trueup.drivers.builders.memory import MemoryBuilder
 from trueup.drivers.formats import DIALECTS, parse
 from trueup.engine.broker import Broker
-from trueup.engine.jobs import Limits
 from trueup.engine.pipelines import Parts, Pipelines, RunRequest
-from trueup.ports import Executor, Output, SandboxDown, SandboxRequest, SourceError
+from trueup.engine.running import Limits
+from trueup.ports import BuildFailed, Executor, Output, SandboxDown, SandboxRequest, SourceError
 from trueup.store.keys import Signer
 from trueup.store.memory import MemoryLedger, MemoryRecords
 
@@ -87,7 +87,7 @@ class LocalExecutor:
 
     def __init__(self) -> None:
         self.opened: list[str] = []
-        self.down = ""
+        self.down = self.missing = ""
 
     def inside(self, workspace: Path) -> str:
         return str(workspace)
@@ -95,6 +95,8 @@ class LocalExecutor:
     async def open(self, request: SandboxRequest) -> LocalSandbox:
         if self.down:
             raise SandboxDown(self.down)
+        if self.missing:
+            raise BuildFailed(self.missing)
         self.opened.append(request.job)
         return LocalSandbox(request)
 

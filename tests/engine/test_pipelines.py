@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from engine.ci_parts import COMMIT, Ci, one_job
-from trueup.core.model import Outcome, TestCount
+from trueup.core.model import BuiltImage, Outcome, TestCount
+from trueup.drivers.builders.memory import MemoryBuilder
 from trueup.drivers.formats import github_schema
 from trueup.engine.actions import ACTIONS
-from trueup.engine.jobs import Limits
-from trueup.ports import Conflict
+from trueup.engine.running import Limits
+from trueup.ports import BuildRequest, Conflict, Output
 
 
 @pytest.fixture
@@ -260,13 +261,14 @@ async def test_a_cancel_that_came_while_nothing_ran_holds(ci: Ci) -> None:
 
 async def test_after_a_kill_ended_jobs_stay_and_begun_ones_are_done_again(ci: Ci, tmp_path: Path) -> None:
     gate, counted = tmp_path / "gate", tmp_path / "counted"
+    build = "echo FROM scratch > Dockerfile; docker build -t app ."
     text = f"""
 on: push
 jobs:
   first:
     runs-on: x
     outputs: {{v: '${{{{ steps.s.outputs.v }}}}'}}
-    steps: [{{id: s, run: 'echo first >> {counted}; echo v=kept >> $GITHUB_OUTPUT; echo FROM scratch > Dockerfile; docker build -t app .'}}]
+    steps: [{{id: s, run: 'echo first >> {counted}; echo v=kept >> $GITHUB_OUTPUT; {build}'}}]
   second:
     needs: first
     runs-on: x
@@ -345,6 +347,37 @@ async def test_the_machines_faults_are_errors(ci: Ci) -> None:
     ci.files.down, ci.builder.down = "", "the registry is down"
     result = await ci.pipelines.run(ci.request(text, run="run/3"))
     assert (result.outcome, result.reason) == (Outcome.ERROR, "a: the registry is down")
+
+
+class HangingBuilder(MemoryBuilder):
+    async def build(self, request: BuildRequest, output: Output) -> tuple[BuiltImage, bool]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("limit", ["", "  timeout-minutes: 0.005\n"])
+async def test_a_build_without_end_is_ended_too(tmp_path: Path, limit: str) -> None:
+    ci = Ci(tmp_path)
+    ci.builder = HangingBuilder()
+    ci.again()
+    steps = f"- uses: docker/build-push-action@v6\n  with: {{tags: app}}\n{limit}- if: always()\n  run: echo after"
+    running = asyncio.create_task(ci.pipelines.run(ci.request(one_job(steps))))
+
+    async def begun() -> bool:
+        path = ci.pipelines.log_path("run/1", "a")
+        return path.exists() and "build-push" in ci.log("a")
+
+    await until(begun)
+    if not limit:
+        await ci.pipelines.cancel("run/1", "enough")
+    assert (await running).outcome is (Outcome.FAILURE if limit else Outcome.CANCELLED)
+    assert "after" in ci.lines("a")
+
+
+async def test_a_container_image_that_does_not_exist_is_the_repositorys_fault(ci: Ci) -> None:
+    ci.local.missing = "no image nope:1"
+    result = await ci.pipelines.run(ci.request(one_job("- run: 'true'", "    container: nope:1\n")))
+    assert (result.outcome, result.reason) == (Outcome.FAILURE, "a: no image nope:1")
 
 
 async def test_docker_commands_build_and_second_writers_are_recorded(ci: Ci) -> None:

@@ -40,7 +40,8 @@ from trueup.core.runs import JobRecord, RunState, fold_run, kept_jobs
 from trueup.engine.actions import ACTIONS
 from trueup.engine.broker import Broker
 from trueup.engine.joblog import JobLog, follow
-from trueup.engine.jobs import LegResult, Limits, Order, Place, Stop, Tools, leg_folder, run_leg
+from trueup.engine.jobs import LegResult, leg_folder, run_leg
+from trueup.engine.running import Limits, Order, Place, Stop, Tools
 from trueup.ports import Clock, Conflict, Executor, Ledger, Records, Source
 
 TRUEUP = Principal("trueup", "rule")

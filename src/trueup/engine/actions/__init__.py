@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from trueup.engine.actions import archives, checkout, images, python
-from trueup.engine.jobs import Use
+from trueup.engine.running import Use
 
 ACTIONS: Mapping[str, Callable[[Use], Awaitable[int]]] = {
     "actions/checkout": checkout.checkout,

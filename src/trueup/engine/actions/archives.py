@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from trueup.engine.beneath import copy_file
-from trueup.engine.jobs import ActionFailed, Use
+from trueup.engine.running import ActionFailed, Use
 
 ARCHIVE_BYTES = 2 << 30
 

@@ -6,7 +6,7 @@ import asyncio
 import posixpath
 import shlex
 
-from trueup.engine.jobs import ActionFailed, Use
+from trueup.engine.running import ActionFailed, Use
 
 # A repository of one commit that states where the files come from; its id differs from the real one, whose parents
 # and signature are not here, so scripts should take the id from the environment.

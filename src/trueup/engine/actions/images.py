@@ -9,7 +9,7 @@ import re
 
 import msgspec
 
-from trueup.engine.jobs import ActionFailed, Use
+from trueup.engine.running import ActionFailed, Use
 from trueup.ports import BuilderDown, BuildFailed
 
 

@@ -9,7 +9,7 @@ import re
 import shlex
 
 from trueup.engine.beneath import read_file
-from trueup.engine.jobs import ActionFailed, Use
+from trueup.engine.running import ActionFailed, Use
 from trueup.engine.stepoutput import StepOutput
 
 _ASKED = re.compile(r"(?:pypy|graalpy)?[-v]*(\d+)(?:\.(\d+|x))?(?:\.(?:\d+|x))?.*")
