@@ -181,6 +181,7 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DOT_FLOAT = re.compile(r"\.[0-9]+([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _TIME = re.compile(r"[0-9]{4}-[0-9]")
+_DATE = re.compile(r"[0-9]{4}-(0?[1-9]|1[0-2])-(0?[1-9]|[12][0-9]|3[01])([Tt ][0-9:.]+(Z|[+-][0-9:]+)?)?")
 
 
 class NotFinite(ValueError):
@@ -209,28 +210,26 @@ def plain_core(text: str) -> Json:
 def _number(text: str) -> Json:
     if text in _NOT_FINITE:
         raise NotFinite(text)
+    digits = text.replace("_", "")
     if text[0] == ".":
-        return _float(text) if _DOT_FLOAT.fullmatch(text) else text
+        return _float(digits, text) if _DOT_FLOAT.fullmatch(digits) else text
     if _TIME.match(text):
         return text
-    digits = text.replace("_", "")
     if found := _INTEGER.fullmatch(digits):
-        return _integer(found)
+        return _integer(found, text)
     return _float(digits, text) if _FLOAT.fullmatch(digits) else text
 
 
-def _integer(found: re.Match[str]) -> int | float:
+def _integer(found: re.Match[str], text: str) -> Json:
+    """Past 64 bits Kubernetes reads a float (decimal digits), or go-yaml leaves a string (other bases)."""
     sign, hexadecimal, binary, octal, decimal = found.groups()
     digits, base = next(pair for pair in ((hexadecimal, 16), (binary, 2), (octal, 8), (decimal, 10)) if pair[0])
-    if len(digits) > 1024:
-        raise NotFinite(digits[:20] + "…")
+    if len(digits) > 64:
+        return _float(found.group(), text) if base == 10 else text
     number = int(digits, base) * (-1 if sign == "-" else 1)
     if -(1 << 63) <= number < 1 << 63:
         return number
-    try:
-        return float(number)  # Kubernetes reads what passes 64 bits as a float
-    except OverflowError:
-        raise NotFinite(digits[:20] + "…") from None
+    return float(number) if base == 10 or 0 < number < 1 << 64 else text
 
 
 def _float(digits: str, text: str = "") -> Json:
@@ -238,6 +237,19 @@ def _float(digits: str, text: str = "") -> Json:
     if number in (float("inf"), float("-inf")):
         return text or digits  # out of range: go-yaml leaves a string
     return int(number) if number.is_integer() and abs(number) < 1 << 63 else number
+
+
+def tag_of(text: str) -> str:
+    """The tag that go-yaml resolves a plain scalar to: "null", "bool", "int", "float", "timestamp" or "str"."""
+    if text in _WORDS:
+        return "null" if _WORDS[text] is None else "bool"
+    if text in _NOT_FINITE:
+        return "float"
+    if text[0] not in "+-.0123456789" or isinstance(_number(text), str):
+        return "timestamp" if _DATE.fullmatch(text) else "str"
+    whole = _INTEGER.fullmatch(text.replace("_", ""))
+    fits = whole and abs(int(_number(text))) < 1 << 64
+    return "int" if fits and text[0] != "." else "float"
 
 
 # --- documents -----------------------------------------------------------------------------------
@@ -386,8 +398,8 @@ class _Reader:
             return "true" if value else "false"
         if isinstance(value, int):
             return str(value)
-        if isinstance(value, float):
-            return f"{value:g}"
+        if isinstance(value, float) and 1e-4 <= abs(value) < 1e6:
+            return repr(value)  # beyond these go-yaml writes exponents of its own
         raise self.fault_at(key, "a key must be a string", "Write the key as text, in quotes if need be.")
 
     def merge(self, into: Node, node: Node) -> None:
@@ -435,21 +447,25 @@ class _Reader:
             raise self.fault(event, f"{error} is no number in JSON", "Quote it if text is meant.") from None
 
     def tagged(self, event: Any) -> Json:
-        tag = event.tag.removeprefix("tag:yaml.org,2002:")
-        if tag in ("str", "!", event.tag):
-            return event.value
+        """An explicit tag must agree with what the text is; tags that go-yaml does not know leave text."""
+        tag, text = event.tag.removeprefix("tag:yaml.org,2002:"), event.value
         if tag == "binary":
-            try:
-                return base64.b64decode(event.value, validate=False).decode()
-            except (binascii.Error, UnicodeDecodeError):
-                raise self.fault(event, "!!binary does not hold base64 of UTF-8 text", "Use a string.") from None
-        value = plain(event.value)
-        expected: dict[str, type | tuple[type, ...]] = {
-            "bool": bool, "int": int, "float": (int, float), "null": type(None), "timestamp": str,
-        }  # fmt: skip
-        if not isinstance(value, expected.get(tag, object)):
-            raise self.fault(event, f"{event.value!r} is no {tag}", f"Remove the tag !!{tag}, or correct the value.")
-        return value
+            return self.binary(event)
+        if tag not in ("bool", "int", "float", "null", "timestamp"):
+            return text
+        resolved = tag_of(text)
+        if resolved != tag and (resolved, tag) != ("int", "float"):
+            raise self.fault(event, f"{text!r} is no {tag}", f"Remove the tag !!{tag}, or correct the value.")
+        try:
+            return plain(text)
+        except NotFinite as error:
+            raise self.fault(event, f"{error} is no number in JSON", "Quote it if text is meant.") from None
+
+    def binary(self, event: Any) -> str:
+        try:
+            return base64.b64decode(event.value.replace("\n", ""), validate=True).decode()
+        except (binascii.Error, ValueError):
+            raise self.fault(event, "!!binary does not hold base64 of UTF-8 text", "Use a string.") from None
 
     def fault(self, event: Any, message: str, fix: str) -> YamlFault:
         mark = event.start_mark
