@@ -178,7 +178,7 @@ _WORDS: dict[str, bool | None] = {
 _CORE_WORDS = {word: value for word, value in _WORDS.items() if word.lower() in ("true", "false", "", "~", "null")}
 _NOT_FINITE = {sign + word for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")} | {".nan", ".NaN", ".NAN"}
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_DOT_FLOAT = re.compile(r"\.[0-9]+([eE][-+]?[0-9]+)?")
+_DOT_FLOAT = re.compile(r"\.[0-9][0-9_]*([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
 _TIME = re.compile(r"[0-9]{4}-[0-9]")
 _DATE = re.compile(r"[0-9]{4}-(0?[1-9]|1[0-2])-(0?[1-9]|[12][0-9]|3[01])([Tt ][0-9:.]+(Z|[+-][0-9:]+)?)?")
@@ -212,7 +212,7 @@ def _number(text: str) -> Json:
         raise NotFinite(text)
     digits = text.replace("_", "")
     if text[0] == ".":
-        return _float(digits, text) if _DOT_FLOAT.fullmatch(digits) else text
+        return _float(digits, text) if _DOT_FLOAT.fullmatch(text) else text
     if _TIME.match(text):
         return text
     if found := _INTEGER.fullmatch(digits):
