@@ -169,7 +169,9 @@ async def test_local_storage_and_the_mirror_know_the_digest(
     buildah: Buildah, registry: Registry, storage: str, workspace: Path
 ) -> None:
     image, _ = await buildah.build(asked(workspace, "FROM docker.io/library/tiny:1\n"), Said())
-    assert await buildah.tools.image_id(f"ghcr.io/acme/app@{image.digest}")
+    newer, _ = await buildah.build(asked(workspace, "FROM docker.io/library/tiny:1\nRUN echo 2 > /2\n"), Said())
+    for digest in (image.digest, newer.digest):
+        assert await buildah.tools.image_id(f"ghcr.io/acme/app@{digest}"), "also after its tag went to a newer one"
     mirrored = mirror_name(f"ghcr.io/acme/app@{image.digest}", await registry.start())
     ended = await buildah.tools.skopeo(
         "inspect", "--tls-verify=false", "--format", "{{.Digest}}", f"docker://{mirrored}"
@@ -195,6 +197,10 @@ async def test_an_image_of_ours_is_a_base_again_after_storage_lost_it(
         (
             "FROM tiny:1 AS a\nRUN cat /a\nFROM scratch\nCOPY --from=a /x /x\n",
             r"Dockerfile:2: RUN cat /a",
+        ),
+        (
+            "ARG V=1\nFROM tiny:${V} AS a\nFROM tiny:1 AS unused\nRUN true\nFROM a AS c\nRUN true\nRUN cat /c\n",
+            r"Dockerfile:7: RUN cat /c",
         ),
         ("FROM Bad/Name\n", r"Dockerfile:1: base image 'Bad/Name'"),
         (

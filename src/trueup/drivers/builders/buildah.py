@@ -303,8 +303,9 @@ class Buildah:
             await self._copy(address, source, mirror_path(name), digest, key)
             for tag in filter(None, (tagged(name).tag, request.commit)):
                 await _put_tag(address, mirror_path(name), digest, tag)
-            await self._bring(name, address, digest)
-        self._index.put_name(name, digest, mirror_path(name), key, request.run)
+            own = await self._bring(name, address, digest, key)
+        for each in (name, own):
+            self._index.put_name(each, digest, mirror_path(name), key, request.run)
 
     async def _copy(self, address: str, source: str, target: str, digest: str, key: str) -> None:
         if source == target or await _has(address, target, digest):
@@ -315,15 +316,21 @@ class Buildah:
         if ended.code:
             raise down(f"the image cannot be named {target} in the embedded registry", ended)
 
-    async def _bring(self, name: str, address: str, digest: str) -> None:
-        """Let local storage know the image by the digest that manifests will name, so that a start pulls nothing."""
-        pinned = mirror_name(f"{parse(name).repository}@{digest}", address)
+    async def _bring(self, name: str, address: str, digest: str, key: str) -> str:
+        """Let local storage know the image by the digest that manifests will name, so that a start pulls nothing.
+
+        Storage finds `repository@digest` only while the image has a tag in that repository: it gets one of its own,
+        which no later image takes away as it would take `latest`. Returns that name."""
+        repository = parse(name).repository
+        own = f"{repository}:{_key_tag(key)}"
+        pinned = mirror_name(f"{repository}@{digest}", address)
         ended = await self._tools.buildah("pull", "-q", "--tls-verify=false", pinned, timeout_s=PUSH_S)
         if ended.code:
             raise down(f"{name} cannot be brought into local storage", ended)
-        ended = await self._tools.buildah("tag", ended.lines[-1].strip(), name)
+        ended = await self._tools.buildah("tag", ended.lines[-1].strip(), name, own)
         if ended.code:
             raise down(f"{name} cannot be tagged in local storage", ended)
+        return own
 
     async def tag(self, image: str, reference: str) -> None:
         """See ports.Builder. Raises BuildFailed when `image` was not built here."""
@@ -334,8 +341,9 @@ class Buildah:
         async with self._naming, self._registry.writing() as address:
             await self._copy(address, entry.path, mirror_path(name), entry.digest, entry.key)
             await _put_tag(address, mirror_path(name), entry.digest, tagged(name).tag)
-            await self._bring(name, address, entry.digest)
-        self._index.put_name(name, entry.digest, mirror_path(name), entry.key, entry.run)
+            own = await self._bring(name, address, entry.digest, entry.key)
+        for each in (name, own):
+            self._index.put_name(each, entry.digest, mirror_path(name), entry.key, entry.run)
 
     async def push(self, reference: str, output: Output, logins: Sequence[Login] = ()) -> str:
         """See ports.Builder: to the registry that the name tells when there is an account for it."""
