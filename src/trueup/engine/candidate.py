@@ -126,8 +126,9 @@ class CandidateLoop:
         await self._take_images(state, runs)
         state = await self._book.candidate(state.id)
         look = await self._look(state)
-        built = {_last(r) for r in state.images}
-        return d.CandidateSeen(runs, tuple(b.repository for b in look.buildable if _last(b.repository) not in built))
+        built = {_last(r) for r in state.images} | {str(i.place) for i in state.images.values()}
+        unbuilt = (b for b in look.buildable if built.isdisjoint((_last(b.repository), b.dockerfile)))
+        return d.CandidateSeen(runs, tuple(b.repository for b in unbuilt))
 
     async def _take_images(self, state: CandidateState, runs: Mapping[str, d.RunSeen]) -> None:
         facts = [
