@@ -116,7 +116,8 @@ async def test_build_tag_push_as_commands(workspace: Path) -> None:
         digest = session.images[0][0].digest
         assert f"1: digest: {digest}" in out
         assert builder.logins == [(Login("ghcr.io", "ann", "pw"),)]
-        assert [(i.repository, i.tag) for i, _ in session.images] == [("app", "1"), ("ghcr.io/acme/app", "1")]
+        named = [(i.repository, i.tag, cached) for i, cached in session.images]
+        assert named == [("app", "1", False), ("ghcr.io/acme/app", "1", False)]
         code, out, _ = await shim(
             workspace, "docker", "inspect", "-f", "{{index .RepoDigests 0}}", "ghcr.io/acme/app:1"
         )

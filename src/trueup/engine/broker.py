@@ -176,7 +176,7 @@ class BuildSession:
         """Give an image of this run one more name."""
         found = self._find(image)
         await self._told(self._builder.tag(_named(found), _checked(reference)))
-        self._note(reference, found, True)
+        self._note(reference, found, next((cached for image, cached in self.images if image == found), True))
 
     async def login(self, registry: str, user: str, password: str) -> None:
         """Remember an account for the rest of this run; nothing is written to disk."""
