@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from msgspec import Struct
 
@@ -158,6 +158,15 @@ class Source(Protocol):
     async def checkout(self, commit: Oid, into: Path) -> tuple[str, ...]:
         """Write the tree as files under `into`; symlinks that lead out are refused. Returns what was left out
         (submodules, LFS pointers), one line each."""
+        ...
+
+
+@runtime_checkable
+class History(Protocol):
+    """A Source that can also give a checkout its `.git`, for pipelines that ask git for commits."""
+
+    async def history(self, commit: Oid, into: Path, *, branch: str, depth: int) -> None:
+        """Make `into`/.git with this commit on `branch`; `depth` 0: all history. Raises SourceError."""
         ...
 
 

@@ -8,11 +8,14 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from engine.ci_parts import COMMIT, Ci, one_job
+from servers.git import Repo
 from trueup.core.model import BuiltImage, Outcome, TestCount
 from trueup.drivers.builders.memory import MemoryBuilder
 from trueup.drivers.formats import github_schema
+from trueup.drivers.sources.git import Git, Settings
 from trueup.engine.actions import ACTIONS
 from trueup.engine.running import Limits
 from trueup.ports import BuildRequest, Conflict, Output
@@ -551,3 +554,27 @@ async def test_a_full_disk_is_the_machines_fault(ci: Ci) -> None:
     result = await ci.pipelines.run(ci.request(one_job("- run: 'true'")))
     assert result.outcome is Outcome.ERROR
     assert os.path.islink(ci.layout.workspaces)
+
+
+async def test_git_in_a_job_knows_the_commit(ci: Ci, repo: Repo, tmp_path: Path) -> None:
+    first = repo.commit({"a.txt": "one"})
+    second = repo.commit({"a.txt": "two", "b.txt": "new"})
+    source = Git(Settings(url=str(repo.path), folder=tmp_path / "clone.git", environment={"PATH": os.environ["PATH"]}))
+    await source.fetch()
+    steps = """
+- uses: actions/checkout@v4
+- run: git rev-parse HEAD; git status --porcelain; git log --oneline | wc -l; git branch --show-current
+- uses: actions/checkout@v4
+  with: {path: again, fetch-depth: 0}
+- run: git log --format=%H | tail -1; cat a.txt
+  working-directory: again
+"""
+    request = ci.request(one_job(steps))
+    facts = structs.replace(request.facts, commit=second)
+    result = await ci.pipelines.run(structs.replace(request, source=source, facts=facts))
+    await source.close()
+    assert result.outcome is Outcome.SUCCESS, ci.log("a")
+    shown = ci.lines("a")
+    assert second in shown and first in shown and "two" in shown
+    at = shown.index(second)
+    assert shown[at + 1 : at + 3] == ["1", "main"]

@@ -45,6 +45,7 @@ from trueup.engine.running import Limits, Order, Place, Stop, Tools
 from trueup.ports import Clock, Conflict, Executor, Ledger, Records, Source
 
 TRUEUP = Principal("trueup", "rule")
+PROCESS_WORKSPACES = Path("/var/lib/trueup")
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
@@ -190,7 +191,11 @@ class Pipelines:
 
     @property
     def _workspaces(self) -> Path:
-        return self._parts.workspaces or Path(self._parts.layout.workspaces)
+        if self._parts.workspaces is not None:
+            return self._parts.workspaces
+        if self._parts.executor == "process":  # other uids cannot reach into the closed state folder
+            return PROCESS_WORKSPACES / self._parts.layout.id
+        return Path(self._parts.layout.workspaces)
 
     def _place(self, request: RunRequest, leg: Leg) -> Place:
         layout, name = self._parts.layout, request.run.rpartition("/")[2]

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from trueup.core.address import Address, parse
 from trueup.core.model import Commit, Oid, Tree
-from trueup.drivers.sources import checkout, clone, complaints, writing
+from trueup.drivers.sources import checkout, clone, complaints, history, writing
 from trueup.drivers.sources.credentials import (
     Credentials,
     HostCredentials,
@@ -207,6 +207,13 @@ class Git:
     async def checkout(self, commit: Oid, into: Path) -> tuple[str, ...]:
         tree = await self.tree(commit)
         return await self._read(lambda objects: checkout.write(objects, tree, into))
+
+    async def history(self, commit: Oid, into: Path, *, branch: str, depth: int) -> None:
+        """Fill ports.History."""
+        await self._open()
+        await history.write(
+            self._settings.folder, self._environment, commit, into, branch=branch, url=self.address.url, depth=depth
+        )
 
     async def _read(self, read: Callable[[Objects], Awaitable[_T]]) -> _T:
         _, objects = await self._open()

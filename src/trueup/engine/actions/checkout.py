@@ -1,18 +1,21 @@
-"""actions/checkout: the commit's files in the workspace, and enough of Git for `git rev-parse` and `git describe`."""
+"""actions/checkout: the commit's files in the workspace, and its `.git` for steps that ask git."""
 
 from __future__ import annotations
 
 import asyncio
 import posixpath
 import shlex
+from pathlib import Path
 
 from trueup.engine.running import ActionFailed, Use
+from trueup.ports import History
 
-# A repository of one commit that states where the files come from; its id differs from the real one, whose parents
-# and signature are not here, so scripts should take the id from the environment.
+# In the sandbox, by the steps' own user: our git never runs where steps have written.
 _GIT = """
+cd %(target)s
 command -v git >/dev/null || exit 0
 git config --global --add safe.directory '*'
+git reset --quiet || true
 """
 
 
@@ -35,7 +38,7 @@ async def checkout(use: Use) -> int:
         raise ActionFailed(f"actions/checkout: path {use.get('path')!r} leads out of the workspace")
     code = await _files(use, target)
     use.outputs.update(commit=facts.commit, ref=facts.ref)
-    return code or await use.sh(_GIT)
+    return code or await use.sh(_GIT % {"target": shlex.quote(target)})
 
 
 async def _files(use: Use, target: str) -> int:
@@ -47,11 +50,26 @@ async def _files(use: Use, target: str) -> int:
     await asyncio.to_thread(into.mkdir, exist_ok=True)
     for note in await running.order.source.checkout(running.facts.commit, into):
         use.say(f"notice: {note}")
+    await _history(use, into)
     use.say(f"{running.facts.repository} at {running.facts.commit}")
     if untouched:
         await running.sandbox.own(workspace)
         return 0
     return await use.sh(_replace(running.sandbox.see(into), target))
+
+
+async def _history(use: Use, into: Path) -> None:
+    """The commit's `.git`, from a source that has one; made beside, so that no hook or setting of a step counts."""
+    running, facts = use.running, use.running.facts
+    source = running.order.source
+    if not isinstance(source, History):
+        return
+    depth = int(use.get("fetch-depth", "1")) if use.get("fetch-depth", "1").isdigit() else 1
+    beside = running.place.folder / f"git-{running.count}"
+    await asyncio.to_thread(beside.mkdir)
+    branch = facts.ref.removeprefix("refs/heads/")
+    await source.history(facts.commit, beside, branch=branch, depth=depth)
+    await asyncio.to_thread((beside / ".git").rename, into / ".git")
 
 
 def _replace(source: str, target: str) -> str:
