@@ -136,3 +136,11 @@ def test_completion_is_a_script_for_that_shell(shell: str) -> None:
 def test_completion_knows_the_commands() -> None:
     env = {"_TRUEUP_COMPLETE": "bash_complete", "COMP_WORDS": "trueup sta", "COMP_CWORD": "1"}
     assert "plain,status" in trueup(**env).stdout
+
+
+def test_the_commands_page_is_what_the_commands_say() -> None:
+    root = DOCS.parent
+    done = subprocess.run(
+        [sys.executable, "scripts/cli-docs", "--check"], cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

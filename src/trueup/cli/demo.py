@@ -1,52 +1,41 @@
-"""`trueup demo`: the whole loop on this machine, under load. Thin: the play is in `trueup.demo`."""
+"""`trueup demo`: the whole loop on this machine, under constant load."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 
 import click
 
+from trueup.cli import exits
 from trueup.cli.common import console, run
-from trueup.cli.errors import Away, Stop
+from trueup.cli.errors import Stop
+from trueup.demo.command import Failed
+from trueup.demo.play import Settings, play
+from trueup.demo.telling import Telling
 
 
 @click.command()
-@click.pass_context
-def demo(ctx: click.Context) -> None:
-    """See the whole loop on this machine, under load: four acts, everything real.
+@click.option(
+    "--stay/--end", default=None, help="Leave it running to explore, or end by itself. [default: by terminal]"
+)
+@click.option("--state", metavar="DIR", default="", help="A state folder to keep. [default: one of the demo's own]")
+def demo(stay: bool | None, state: str) -> None:
+    """See the whole loop on this machine, under load. Everything is real: Git, tests, images, containers, requests.
 
-    A push becomes three replicas; a second one takes their place without a lost request; a broken one is stopped and
-    undone by a commit; a container removed by hand comes back. Missing Debian packages are installed and named. On a
-    terminal it stays up afterwards, for you to explore; in a pipe, or with CI=true, it removes what it made.
+    A first push, an update, a broken push that is undone, and a container that somebody removes; requests never
+    cease, and none may be lost. Without a terminal, or with CI=true, it ends by itself.
 
     \b
     Examples:
       trueup demo
-      CI=true trueup demo
+      trueup demo --end
     """
-    from trueup.demo.command import Failed
-    from trueup.demo.play import Settings, play
-    from trueup.demo.telling import Telling
-
-    _become_root()
-    screen = console()
-    stay = screen.is_terminal and sys.stdin.isatty() and os.environ.get("CI", "").lower() not in ("1", "true", "yes")
-    given = ctx.find_root().obj or ""
-    settings = Settings(environ=dict(os.environ), python=sys.executable, state=given, stay=stay)
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
+    settings = Settings(
+        environ=dict(os.environ), python=sys.executable, state=state, stay=terminal if stay is None else stay
+    )
     try:
-        run(play(settings, Telling(screen), lambda question: click.confirm(question, default=True)))
+        run(play(settings, Telling(console()), lambda question: click.confirm(question, default=True)))
     except Failed as error:
-        raise Stop(str(error)) from error
-
-
-def _become_root() -> None:
-    """Containers, bridge and packages need root: start again under sudo, and say so."""
-    if os.geteuid() == 0:
-        return
-    if shutil.which("sudo") is None:
-        raise Away("the demo needs root for containers and packages, and there is no sudo: run it as root")
-    words = ["sudo", "--preserve-env", sys.executable, "-m", "trueup.cli", *sys.argv[1:]]
-    click.echo(f"containers and packages need root, so this goes on as: {' '.join(words)}", err=True)
-    os.execvp("sudo", words)
+        raise Stop(str(error), exits.FAILED) from error

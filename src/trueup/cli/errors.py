@@ -34,6 +34,13 @@ EXPECTED = {
     "BuilderDown": exits.AWAY,
     "LedgerFull": exits.AWAY,
     "StateBusy": exits.AWAY,
+    "RegistryDown": exits.AWAY,
+    "LedgerDamaged": exits.FAILED,
+    "RecordsDamaged": exits.FAILED,
+    "KeyUnreadable": exits.FAILED,
+    "VaultUnreadable": exits.FAILED,
+    "NotUsable": exits.FAILED,
+    "NotLeft": exits.FAILED,
     "ObjectInvalid": exits.FAILED,
     "BuildFailed": exits.FAILED,
     "Conflict": exits.WAITS,
@@ -48,6 +55,8 @@ def explain(error: Exception) -> tuple[str, int]:
     for kind in type(error).__mro__:
         if kind.__name__ in EXPECTED:
             return text, EXPECTED[kind.__name__]
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return explain(error.exceptions[0])
     if isinstance(error, OSError) and error.strerror:
         where = f" {error.filename}" if error.filename else ""
         return f"{error.strerror.lower()}:{where}" if where else text, exits.AWAY

@@ -85,7 +85,7 @@ async def _parts(where: Layout, query: LogQuery) -> AsyncIterator[bytes]:
 
 
 def _kept(where: Layout, query: LogQuery) -> None:
-    folder = Path(where.logs) / query.run
+    folder = Path(where.logs) / query.run.rpartition("/")[2]
     found = sorted(p for p in folder.glob("*.log") if query.job in ("", p.stem)) if folder.is_dir() else []
     if not found:
         jobs = ", ".join(sorted(p.stem for p in folder.glob("*.log"))) if folder.is_dir() else ""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import click
 from msgspec import Struct
 
-from trueup.app import NotUsable, read_folder
 from trueup.cli import exits
-from trueup.cli.common import emit, output_option
-from trueup.cli.errors import Stop
+from trueup.cli.common import emit, layout, output_option, run, state_option
+from trueup.cli.revision import read_revision
 from trueup.core.model import Finding, Severity
 from trueup.engine.inspect import inspect as inspect_of
 from trueup.engine.study import Reading
@@ -26,15 +23,22 @@ class Report(Struct, frozen=True):
     notes: int
 
 
+commit_option = click.option(
+    "--commit", default="", help="A commit or branch of it. [default: the folder as it stands, a URL's head]"
+)
+
+
 @click.command()
 @click.argument("repository", default=".")
+@commit_option
 @click.option("--strict", is_flag=True, help="Warnings count as errors for the exit code.")
+@state_option
 @output_option
 @click.pass_context
-def check(ctx: click.Context, repository: str, strict: bool, output: str) -> None:
+def check(ctx: click.Context, repository: str, commit: str, strict: bool, state: str | None, output: str) -> None:
     """Name each fault of a repository at its file and line, with what to do.
 
-    Looks at the folder as it stands, committed or not. Nothing of it is run.
+    REPOSITORY is a folder, looked at as it stands, or a URL. Nothing of it is run.
 
     \b
     Examples:
@@ -44,7 +48,8 @@ def check(ctx: click.Context, repository: str, strict: bool, output: str) -> Non
     """
     from trueup.cli.show.repository import report as show
 
-    found = report(repository, _read(repository))
+    reading, _ = run(read_revision(layout(state), repository, commit))
+    found = report(repository, reading)
     emit(found, output, show)
     if found.errors or (strict and found.warnings):
         ctx.exit(exits.FAILED)
@@ -52,8 +57,10 @@ def check(ctx: click.Context, repository: str, strict: bool, output: str) -> Non
 
 @click.command()
 @click.argument("repository", default=".")
+@commit_option
+@state_option
 @output_option
-def inspect(repository: str, output: str) -> None:
+def inspect(repository: str, commit: str, state: str | None, output: str) -> None:
     """What was found in a repository and how it hangs together: objects, images, pipelines, monitoring.
 
     \b
@@ -64,8 +71,37 @@ def inspect(repository: str, output: str) -> None:
     """
     from trueup.cli.show.repository import inspection as show
 
-    reading = _read(repository)
+    reading, _ = run(read_revision(layout(state), repository, commit))
     emit(inspect_of(reading.found, reading.rendered, reading.findings), output, show)
+
+
+@click.command()
+@click.argument("repository", default=".")
+@commit_option
+@click.option("--application", default="", help="Which application it is, when that is not clear.")
+@state_option
+@output_option
+@click.pass_context
+def plan(ctx: click.Context, repository: str, commit: str, application: str, state: str | None, output: str) -> None:
+    """The exact difference that a commit, or the folder as it stands, would make to what runs.
+
+    Nothing is changed. Values of Secrets are not shown, only whether they differ. Images that a pipeline has yet to
+    build stand as what runs now.
+
+    \b
+    Examples:
+      trueup plan
+      trueup plan --commit 3f2c9d1
+      trueup plan https://git.example/shop --commit main --output json
+    """
+    from trueup.cli.planning import Asked
+    from trueup.cli.planning import plan as plan_of
+    from trueup.cli.show.repository import plan as show
+
+    found = run(plan_of(layout(state), Asked(repository, commit, application)))
+    emit(found, output, show)
+    if any(c.held for c in found.changes):
+        ctx.exit(exits.WAITS)
 
 
 def report(repository: str, reading: Reading) -> Report:
@@ -74,10 +110,3 @@ def report(repository: str, reading: Reading) -> Report:
     findings = tuple(sorted(reading.findings, key=lambda f: (f.place, order[f.severity], f.rule)))
     count = {severity: sum(f.severity is severity for f in findings) for severity in Severity}
     return Report(repository, findings, count[Severity.ERROR], count[Severity.WARNING], count[Severity.NOTE])
-
-
-def _read(repository: str) -> Reading:
-    try:
-        return read_folder(repository, datetime.now(UTC).date())
-    except NotUsable as error:
-        raise Stop(str(error), exits.AWAY) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from trueup.app import PlanView
 from trueup.cli.repository import Report
 from trueup.cli.show.style import grid
 from trueup.core.model import Severity
@@ -101,3 +102,27 @@ def _others(found: Inspection, console: Console) -> None:
         for name, paths in rows.items():
             if paths:
                 console.print(Text(f"  {name}: {', '.join(paths)}"), soft_wrap=True)
+
+
+ACTION = {"create": ("+", "green"), "update": ("~", "yellow"), "delete": ("-", "red")}
+DIFF = {"+": "green", "-": "red"}
+
+
+def plan(found: PlanView, console: Console) -> None:
+    of = f"commit {found.commit[:10]}" if found.commit else "this folder"
+    if not found.changes and not found.unread:
+        console.print(f"{found.application}: {of} changes nothing")
+    for change in found.changes:
+        sign, style = ACTION[change.action]
+        head = Text.assemble((f"{sign} {change.action} {change.object}", style), (f"  {change.place}", "dim"))
+        console.print(head, soft_wrap=True)
+        if change.held:
+            console.print(Text(f"    held: {change.held}", "yellow"), soft_wrap=True)
+        for line in change.diff:
+            console.print(Text(f"    {line}", DIFF.get(line[:1], "")), soft_wrap=True)
+    for repository in found.images:
+        console.print(Text(f"· {repository} is built once this is pushed; its digest is not known yet", "dim"))
+    for line in found.unread:
+        console.print(Text(f"! not read: {line}; nothing is deleted on the strength of it", "yellow"), soft_wrap=True)
+    if found.approval:
+        console.print(Text(f"held changes are allowed by: trueup approve {found.approval}", "yellow"))

@@ -1,0 +1,68 @@
+"""Reads what `trueup plan` compares: a commit or a folder on one side, what the target holds on the other."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from msgspec import Struct
+
+from trueup.app import PlanView, plan_view
+from trueup.cli import exits, reading
+from trueup.cli.errors import Stop, Unknown
+from trueup.cli.revision import read_revision
+from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.layout import Layout
+from trueup.core.model import Live
+from trueup.core.views.chronicle import Chronicle
+from trueup.drivers.targets.host import Host
+
+
+class Asked(Struct, frozen=True):
+    repository: str
+    commit: str = ""  # "" the folder as it stands, or the branch's head of a URL
+    application: str = ""
+
+
+async def plan(where: Layout, asked: Asked) -> PlanView:
+    """Raises NotUsable, SourceError, TargetDown, Unknown."""
+    known = await reading.chronicle(where) if Path(where.ledger).exists() else Chronicle()
+    wanted, commit = await read_revision(where, asked.repository, asked.commit)
+    state = _application(known, asked.application, wanted.found.name)
+    live = await _live(where, state)
+    name = state.name if state else wanted.found.name
+    return plan_view(wanted, live, name, _candidate(known, state, commit), secrets.token_bytes(32), commit)
+
+
+def _application(known: Chronicle, asked: str, name: str) -> ApplicationState | None:
+    """The application that the repository is, as far as the ledger knows it."""
+    found = [a for a in known.applications.values() if (asked or name) == a.name]
+    if asked and not found:
+        there = ", ".join(a.name for a in known.applications.values()) or "none yet"
+        raise Unknown(f"no application {asked!r}; there is: {there}")
+    if not found and len(known.applications) == 1:
+        found = list(known.applications.values())
+    if len(found) > 1:
+        raise Stop(f"more than one application is called {found[0].name}: name its id", exits.USAGE)
+    return found[0] if found else None
+
+
+async def _live(where: Layout, state: ApplicationState | None) -> Live:
+    """What the target holds; nothing when nothing was ever rolled out from this state folder."""
+    if state is None or state.current is None:
+        return Live(())
+    host = Host(where)
+    try:
+        if await host.hello() is None:
+            raise Stop(f"the agent of {where.root} does not answer: start it with `trueup up`", exits.AWAY)
+        return await host.read(state.id)
+    finally:
+        await host.close()
+
+
+def _candidate(known: Chronicle, state: ApplicationState | None, commit: str) -> CandidateState | None:
+    """Whose images are bound: that commit's own, else those of what runs (a plan of manifests alone)."""
+    own = next((c for c in known.candidates.values() if commit and c.commit == commit and c.images), None)
+    if own is not None or state is None:
+        return own
+    return next((c for c in (known.candidates.get(g) for g in reversed(state.good)) if c and c.images), None)

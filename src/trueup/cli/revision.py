@@ -1,0 +1,48 @@
+"""Reads one revision of a repository: a folder as it stands, or a commit of a path or URL. Runs nothing of it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trueup.app import NotUsable, Options, checker, open_sources, read_folder
+from trueup.cli.errors import Away, Unknown
+from trueup.core.layout import Layout
+from trueup.drivers.definitions import convention
+from trueup.drivers.secrets.vault import FileVault
+from trueup.engine.study import Reading, study
+from trueup.store.state import vault_key
+
+
+async def read_revision(where: Layout, repository: str, commit: str) -> tuple[Reading, str]:
+    """What it holds, and the whole commit id: "" for a folder as it stands.
+
+    `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
+    its beginning, or a branch. Raises Away, Unknown, SourceError."""
+    today = datetime.now(UTC).date()
+    try:
+        if not commit and Path(repository).is_dir() and not bare(Path(repository)):
+            return read_folder(repository, today), ""
+        Path(where.root).mkdir(mode=0o711, parents=True, exist_ok=True)
+        options = Options(layout=where, repositories=(repository,), environ=dict(os.environ))
+        sources, watched = await open_sources(options, FileVault(where.secrets, vault_key(where)))
+    except NotUsable as error:
+        raise Away(str(error)) from error
+    ((id, source),) = sources.items()
+    try:
+        heads = await source.fetch()
+        oid = heads.get(commit or watched[id].branch, commit)
+        if not oid:
+            raise Unknown(f"{repository} has no branch {watched[id].branch}; there is: {', '.join(heads) or 'none'}")
+        whole = (await source.commit(oid)).id
+        tree = await source.tree(whole)
+        blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
+        return study(tree, blobs, watched[id].name, checker(today)), whole
+    finally:
+        await source.close()
+
+
+def bare(path: Path) -> bool:
+    """Whether this folder is a bare Git repository, which has no files of its own."""
+    return (path / "HEAD").is_file() and (path / "objects").is_dir() and not (path / ".git").exists()
