@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -284,3 +285,28 @@ async def test_images_of_a_run_are_known_to_its_other_jobs_only(workspace: Path)
 async def test_without_a_broker_the_shim_says_so(workspace: Path) -> None:
     code, _, err = await shim(workspace, "docker", "build", ".")
     assert (code, "does not answer" in err) == (1, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to speak as somebody else")
+async def test_only_the_owner_of_the_run_may_speak() -> None:
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        folder.chmod(0o755)
+        (folder / "workspace").mkdir()
+        script = (
+            "import os, socket; os.setuid(65534); s = socket.socket(socket.AF_UNIX);"
+            f"s.connect({text + '/broker.sock'!r});"
+            's.sendall(b\'{"tool": "docker", "argv": ["version"]}\\n\'); print(s.makefile().read())'
+        )
+        words = (sys.executable, "-c", script)
+        async with opened(MemoryBuilder(), folder / "workspace"):
+            said = await _said(*words)
+            assert json.loads(said.splitlines()[-1]) == {"err": "trueup: uid 65534 does not own this run\n", "exit": 1}
+            os.chown(folder / "workspace", 65534, 65534)
+            assert json.loads((await _said(*words)).splitlines()[-1])["exit"] == 0
+
+
+async def _said(*words: str) -> str:
+    process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    return out.decode().strip()

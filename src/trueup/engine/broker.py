@@ -286,8 +286,8 @@ async def _serve(
     """Answer one call; when the caller goes away, what it asked for is cancelled."""
     try:
         refusal = _peer_refused(writer, session.workspace) or ("too many docker commands at once" if full else "")
-        call = None if refusal else await _read_call(reader)
-        if call is None:
+        call = await _read_call(reader)  # read in any case: a peer that is still writing would not see the answer
+        if refusal or call is None:
             _send(writer, Answer(err=f"trueup: {refusal or 'the request could not be read'}\n", exit=1))
         else:
             await _until_gone(reader, _Conversation(session, call, writer, machine).answer())
