@@ -35,6 +35,8 @@ from trueup.core.objects import make_bundle
 from trueup.core.requests import Reply, Request
 from trueup.core.running import LogQuery, Now
 from trueup.drivers import forges, formats
+from trueup.drivers.builders.auth import Credentials as RegistryAccounts
+from trueup.drivers.builders.auth import auth_files
 from trueup.drivers.builders.buildah import Buildah
 from trueup.drivers.builders.outside import Outside, outside
 from trueup.drivers.definitions import convention
@@ -46,6 +48,7 @@ from trueup.drivers.sources.git import Git, Settings
 from trueup.drivers.targets.host import Host
 from trueup.engine.broker import Broker
 from trueup.engine.builds import ConventionBuilds, Secrets
+from trueup.engine.housekeeping import Housekeeping
 from trueup.engine.joblog import JobLog
 from trueup.engine.loop import Loop, Parts, Watched, source_id
 from trueup.engine.pipelines import Parts as PipelineParts
@@ -54,6 +57,7 @@ from trueup.engine.registry import Registry
 from trueup.engine.runs import CandidateRuns, Subject
 from trueup.engine.study import Check, Reading, RepositoryStudy, buildable, study
 from trueup.engine.tell import Teller
+from trueup.engine.tidy import Tidy
 from trueup.engine.verbs import Verbs
 from trueup.engine.webhooks import webhook_app
 from trueup.ports import CommitState, Notify, SourceError, TargetDown
@@ -341,16 +345,31 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         secrets = {id: await vault.values(w.name, options.environment) for id, w in watched.items()}
         host = Host(layout)
         stack.push_async_callback(host.close)
+        say("starting the agent and the registry")
         await host.ensure()
         registry = Registry(layout)
         await registry.start()
-        app = await _assemble(options, state, sources, watched, vault, host, registry, say)
+        way, ca = way_out(options.environ)
+        builder = Buildah(
+            layout,
+            registry,
+            credentials=RegistryAccounts(auth_files(options.environ, Path(options.environ.get("HOME", "/root")))),
+            outside=way,
+            environ=options.environ,
+            stand_ins=options.stand_ins,
+        )
+        app = await _assemble(options, state, sources, watched, vault, host, builder, way, ca)
         notify: Notify | None = None
         if options.notify:
             signing = next((s[f"{OWN}NOTIFY_SECRET"] for s in secrets.values() if f"{OWN}NOTIFY_SECRET" in s), "")
             notify = Webhook(WebhookSettings(url=options.notify, secret=signing))
         states = commit_states(options, watched, secrets)
-        app.beside = [Teller(app.loop.book, states, notify, options.environment).run, app.rights]
+        house = Housekeeping(layout, registry, builder, clock.now)
+        app.beside = [
+            Teller(app.loop.book, states, notify, options.environment).run,
+            Tidy(app.loop.book, state.records, state.records, house).run,
+            app.rights,
+        ]
         if options.webhook:
             hooks = [s[f"{OWN}WEBHOOK_SECRET"] for s in secrets.values() if f"{OWN}WEBHOOK_SECRET" in s]
             app.webhook = await stack.enter_async_context(_take_webhooks(options.webhook, hooks, app.loop))
@@ -364,12 +383,11 @@ async def _assemble(
     watched: Mapping[str, Watched],
     vault: FileVault,
     host: Host,
-    registry: Registry,
-    say: Callable[[str], None],
+    builder: Buildah,
+    way: Outside,
+    ca: Path | None,
 ) -> App:
     layout, clock = options.layout, Wall()
-    way, ca = way_out(options.environ)
-    builder = Buildah(layout, registry, outside=way, environ=options.environ, stand_ins=options.stand_ins)
     names = {id: w.name for id, w in watched.items()}
     study = RepositoryStudy(
         sources,
