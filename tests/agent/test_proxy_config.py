@@ -40,6 +40,14 @@ def test_the_file_holds_servers_as_they_are_now() -> None:
     assert bound(text) == {Bind("10.0.0.1", 80, "edge"), Bind("0.0.0.0", 30000, "")}
 
 
+def test_only_requests_with_a_safe_method_are_ever_sent_again() -> None:
+    text = render([listener(ONE)], PATHS, "edge-1")
+    assert "  retry-on conn-failure empty-response\n" in text
+    assert "  http-request disable-l7-retry unless { method GET HEAD OPTIONS TRACE }\n" in text
+    plain = render([listener(ONE, mode="tcp")], PATHS, "edge-1")
+    assert "empty-response" not in plain and "disable-l7-retry" not in plain
+
+
 def test_only_what_needs_a_reload_changes_the_mark() -> None:
     base = mark([listener(ONE)], "edge-1")
     assert mark([listener(ONE, TWO)], "edge-1") == base

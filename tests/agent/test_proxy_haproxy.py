@@ -32,6 +32,7 @@ class Replica:
     def __init__(self, id: str, version: str = "v1") -> None:
         self.id, self.version = id, version
         self.release = asyncio.Event()
+        self.dying = False  # takes requests, ends the connection without a byte
         self.slow = 0
         self.served = 0
         self.port = 0
@@ -50,6 +51,8 @@ class Replica:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.served += 1
+                if self.dying:
+                    break
                 if head.startswith(b"GET /slow"):
                     self.slow += 1
                     await self.release.wait()
@@ -73,8 +76,8 @@ class Client:
         self.reader, self.writer = await asyncio.open_connection(address, port)
         return self
 
-    async def get(self, path: str = "/") -> tuple[int, str]:
-        self.writer.write(f"GET {path} HTTP/1.1\r\nHost: web\r\n\r\n".encode())
+    async def get(self, path: str = "/", method: str = "GET") -> tuple[int, str]:
+        self.writer.write(f"{method} {path} HTTP/1.1\r\nHost: web\r\nContent-Length: 0\r\n\r\n".encode())
         head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode().lower()
         size = int(head.partition("content-length: ")[2].partition("\r\n")[0])
         return int(head.split(" ")[1]), (await self.reader.readexactly(size)).decode().strip()
@@ -315,6 +318,35 @@ async def test_a_dead_replica_costs_no_request(proxy: Proxy, replicas: list[Repl
     await one.stop()  # nobody told the proxy
     address = proxy.address("default", "web")
     assert {await get(address) for _ in range(4)} == {(200, "web-2")}
+
+
+async def test_a_safe_request_in_flight_at_a_dying_replica_is_asked_of_another(
+    proxy: Proxy, replicas: list[Replica]
+) -> None:
+    dying, other = replicas[:2]
+    dying.dying = True
+    await proxy.sync([web(dying.backend(), other.backend())])
+    client = await Client.connect(proxy.address("default", "web"))
+    try:
+        assert [await client.get() for _ in range(6)] == [(200, other.id)] * 6
+    finally:
+        await client.close()
+    assert dying.served > 0
+
+
+async def test_a_request_that_may_have_been_processed_is_never_sent_again(
+    proxy: Proxy, replicas: list[Replica]
+) -> None:
+    dying, other = replicas[:2]
+    dying.dying = True
+    await proxy.sync([web(dying.backend(), other.backend(ready=False))])
+    client = await Client.connect(proxy.address("default", "web"))
+    try:
+        status, _ = await client.get(method="POST")
+    finally:
+        await client.close()
+    assert status == 502
+    assert (dying.served, other.served) == (1, 0)
 
 
 async def test_counts_requests_per_version_over_reloads(proxy: Proxy, replicas: list[Replica]) -> None:

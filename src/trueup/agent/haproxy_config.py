@@ -52,6 +52,7 @@ defaults
   http-reuse never
 """
 
+SAFE = "GET HEAD OPTIONS TRACE"  # may be asked again. Source: RFC 9110, 9.2.1 and 9.2.2
 NEXT = ".next:"  # no Kubernetes name begins with a dot
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -103,6 +104,10 @@ def _head(listener: Listener) -> str:
         lines.append(f"  bind {bind.address}:{bind.port}{where}")
     if listener.mode == "http":
         lines.append("  option forwardfor if-none")
+        lines += [
+            "  retry-on conn-failure empty-response",
+            f"  http-request disable-l7-retry unless {{ method {SAFE} }}",
+        ]
         text = f"503 no ready replica of {listener.service} answered on port {listener.port}\\n"
         lines.append(f"  use_backend {NEXT}{listener.name} if {{ stopping }}")
         lines.append(f'  http-error status 503 content-type text/plain string "{text}"')
