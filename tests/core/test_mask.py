@@ -69,8 +69,8 @@ def test_the_longer_of_two_secrets_wins() -> None:
     assert shown(Masker(["abcd", "abcdefgh"]), b"abcdefgh abcd") == b"*** ***"
 
 
-def test_blank_secrets_mask_nothing() -> None:
-    assert shown(Masker(["", " \n"]), b"a b\n") == b"a b\n"
+def test_blank_and_tiny_secrets_mask_nothing() -> None:
+    assert shown(Masker(["", " \n", "a", "ab"]), b"a ab b\n") == b"a ab b\n"
 
 
 def test_an_output_that_holds_a_secret_is_told() -> None:

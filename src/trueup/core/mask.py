@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 MASK = b"***"
 LONGEST_LINE = 65536
+SHORTEST = 3  # masking one or two characters hides nothing and makes every log unreadable
 DERIVED_FROM = 6  # encodings are masked for secrets of this many bytes and more: shorter ones hit ordinary text
 SHORTEST_PIECE = 8  # of an encoding
 SHORTEST_LINE = 4  # of a secret with several lines: "}" alone is no secret
@@ -72,7 +73,7 @@ def needles(secret: str) -> frozenset[bytes]:
     """Every byte string that gives this secret away when shown."""
     found: set[bytes] = set()
     value = secret.strip()
-    if not value:
+    if len(value) < SHORTEST:
         return frozenset()
     raw = value.encode("utf-8", "surrogateescape")
     found.add(raw)

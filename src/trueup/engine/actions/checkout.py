@@ -15,7 +15,7 @@ _GIT = """
 cd %(target)s
 command -v git >/dev/null || exit 0
 git config --global --add safe.directory '*'
-git reset --quiet || true
+if [ -d .git ]; then git reset --quiet; fi
 """
 
 
