@@ -41,12 +41,23 @@ class Scene(Struct, frozen=True):
 async def first(scene: Scene) -> str:
     """First push → tests → image → replicas serving."""
     seconds = await _good(scene, FIRST, FIRST_S)
+    await _base_image(scene)
     served = await scene.loop.until_asked("an address for the Service", scene.loop.service, ANSWER_S)
     url = f"http://{served.address}:{served.ports[0][1]}/"
     scene.traffic.start(url)
     scene.tell.say(f"from now on: {scene.traffic.rate:g} requests a second to {url}, none of them ever repeated")
     await _only(scene, FIRST.version)
     return f"{REPLICAS} replicas serve, {took(seconds)} after the push"
+
+
+async def _base_image(scene: Scene) -> None:
+    """Say what the image really stands on: the build's log knows."""
+    log = await scene.loop.trueup("logs", "--run", "deploy")
+    notes = [line.partition(" note: ")[2] for line in log.said.splitlines() if " note: " in line]
+    if log.code:
+        raise Failed(f"the build's log cannot be read: {log.last}")
+    for note in notes or ["the base image is the public registry's own"]:
+        scene.tell.say(note)
 
 
 async def second(scene: Scene) -> str:
