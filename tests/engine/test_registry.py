@@ -58,6 +58,27 @@ async def has(address: str, repository: str, digest: str) -> bool:
             return answer.status == 200
 
 
+async def gone(pid: int) -> None:
+    """Wait until a process is dead, reaped or not."""
+    while True:
+        try:
+            if not Path(f"/proc/{pid}/cmdline").read_bytes():
+                return
+        except OSError:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_one_whose_folder_was_wiped_is_ended(layout: Layout, registry: Registry) -> None:
+    await registry.start()
+    lost = registry.pid()
+    assert lost is not None
+    shutil.rmtree(layout.registry)
+    await registry.start()
+    assert registry.pid() != lost
+    await asyncio.wait_for(gone(lost), 10)
+
+
 async def test_it_is_found_again_and_keeps_its_address(layout: Layout, registry: Registry) -> None:
     address = await registry.start()
     pid = registry.pid()
@@ -76,6 +97,7 @@ async def test_a_killed_one_is_started_again(registry: Registry) -> None:
     pid = registry.pid()
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+    await asyncio.wait_for(gone(pid), 10)
     assert await registry.start() == address
     assert registry.pid() != pid
 

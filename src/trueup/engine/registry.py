@@ -186,8 +186,8 @@ class Registry:
         return int(said)
 
     async def _end(self) -> None:
-        pid = self._pid()
-        if pid:
+        """Stop what serves this folder, also a process whose id was lost with a folder that was wiped."""
+        for pid in await asyncio.to_thread(_serving, self._config):
             await _stop_process(pid, self._config)
         with contextlib.suppress(FileNotFoundError):
             (self._folder / "pid").unlink()
@@ -367,6 +367,10 @@ async def _stop_process(pid: int, config: Path) -> None:
                 return
             await asyncio.sleep(0.02)
     raise RegistryDown(f"the registry (process {pid}) does not end: kill -9 {pid}")
+
+
+def _serving(config: Path) -> list[int]:
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _is_ours(int(path.name), config)]
 
 
 def _is_ours(pid: int, config: Path) -> bool:
