@@ -112,8 +112,10 @@ def read_folder(path: str, today: dt.date) -> Reading:
 
 
 def checker(today: dt.date) -> Check:
-    def look(tree: Tree, blobs: Mapping[Oid, bytes], found: Found, rendered: Rendered) -> Sequence[Finding]:
-        return check(tree, blobs, found, rendered, today=today)
+    def look(
+        tree: Tree, blobs: Mapping[Oid, bytes], found: Found, rendered: Rendered, accepted: frozenset[str]
+    ) -> Sequence[Finding]:
+        return check(tree, blobs, found, rendered, today=today, accepted=accepted)
 
     return look
 

@@ -208,8 +208,10 @@ class Target(Protocol):
 
     async def read(self, application: str) -> Live: ...
 
-    async def apply(self, application: str, candidate: str, objects: Sequence[Object]) -> None:
-        """Create or update; idempotent by hash. Raises ObjectInvalid, TargetDown."""
+    async def apply(
+        self, application: str, candidate: str, objects: Sequence[Object], accepted: Sequence[str] = ()
+    ) -> None:
+        """Create or update; idempotent by hash. `accepted`: see `Bundle.accepted`. Raises ObjectInvalid, TargetDown."""
         ...
 
     async def delete(self, application: str, refs: Sequence[Ref]) -> None: ...

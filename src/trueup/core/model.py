@@ -132,6 +132,7 @@ class Bundle(Struct, frozen=True):
     candidate: str
     objects: tuple[Object, ...]
     hash: str
+    accepted: tuple[str, ...] = ()  # what `trueup.yaml` accepts by name although the target cannot honour it
 
 
 class LiveObject(Struct, frozen=True):

@@ -235,7 +235,7 @@ class ApplicationLoop:
         by_ref = {o.ref: o for o in bundle.objects}
         wanted_objects = [by_ref[c.ref] for c in changes if c.action is not Action.DELETE]
         if wanted_objects:
-            await target.apply(state.id, bundle.candidate, wanted_objects)
+            await target.apply(state.id, bundle.candidate, wanted_objects, bundle.accepted)
         gone = [c.ref for c in changes if c.action is Action.DELETE]
         if gone:
             await target.delete(state.id, gone)

@@ -37,6 +37,7 @@ class Look(Struct, frozen=True):
     objects: tuple[Object, ...]
     triggered: tuple[Graph, ...]  # pipelines that a push of this commit starts and that run natively
     buildable: tuple[Buildable, ...]  # by convention: when no pipeline builds it, Trueup does
+    required: tuple[str, ...] | None = None  # which pipelines decide, by name or file; None: all that are triggered
 
 
 class Study(Protocol):
@@ -174,8 +175,9 @@ class CandidateLoop:
 
     async def _plan_runs(self, state: CandidateState) -> None:
         look = await self._look(state)
-        ids = tuple(run_id(state, g, 1) for g in look.triggered)
-        await self._book.write(state.id, state.seq, [ev.CandidateRuns(required=ids)])
+        required = tuple(run_id(state, g, 1) for g in look.triggered if decides(g, look.required))
+        advisory = tuple(run_id(state, g, 1) for g in look.triggered if not decides(g, look.required))
+        await self._book.write(state.id, state.seq, [ev.CandidateRuns(required, advisory)])
 
     async def _start(self, state: CandidateState, runs: Sequence[str]) -> bool:
         look = await self._look(state)
@@ -235,7 +237,7 @@ class CandidateLoop:
                 kept.append(run)
             else:
                 again.append(run_id(state, graph, attempt + 1))
-        await self._book.write(id, state.seq, [ev.CandidateRuns(required=(*kept, *again))])
+        await self._book.write(id, state.seq, [ev.CandidateRuns((*kept, *again), state.advisory)])
         self._wake(id)
         return tuple(again)
 
@@ -243,6 +245,12 @@ class CandidateLoop:
 def run_id(state: CandidateState, graph: Graph, attempt: int) -> str:
     """The same after a kill: no pipeline runs twice for one Candidate."""
     return child_id("run", state.id, graph.place.file, attempt)
+
+
+def decides(graph: Graph, required: Sequence[str] | None) -> bool:
+    """Whether a pipeline is required; the others are advisory: they run, and hold nothing up."""
+    file = graph.place.file.rpartition("/")[2]
+    return required is None or not {graph.name, file, file.rpartition(".")[0]}.isdisjoint(required)
 
 
 def attempt_of(state: CandidateState, graph: Graph, run: str) -> int:

@@ -9,7 +9,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from trueup.core import plan as planner
 from trueup.core.candidate import ApplicationState, CandidateState
@@ -34,6 +34,8 @@ from trueup.core.objects import make_bundle
 from trueup.core.pipeline import Graph, Happened, Parsed, triggers
 from trueup.core.policy import Policy
 from trueup.core.reference import split
+from trueup.core.settings import FILE, Settings
+from trueup.core.settings import read as read_settings
 from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers import plain
@@ -42,7 +44,7 @@ from trueup.engine.candidate import Buildable, Look
 from trueup.engine.trees import differing
 from trueup.ports import Source
 
-Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered], Sequence[Finding]]
+Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered, frozenset[str]], Sequence[Finding]]
 KEPT = 64  # commits
 
 
@@ -55,6 +57,7 @@ class Reading(Struct, frozen=True):
     rendered: Rendered
     pipelines: tuple[Parsed, ...]
     findings: tuple[Finding, ...]
+    settings: Settings = Settings()
 
 
 class RepositoryStudy:
@@ -113,6 +116,7 @@ class RepositoryStudy:
             reading.rendered.objects,
             tuple(g for g in graphs if triggers(g, happened)),
             buildable(reading.found, reading.rendered.objects),
+            reading.settings.required,
         )
 
     async def graphs(self, source: str, commit: str) -> Sequence[Graph]:
@@ -155,7 +159,8 @@ class RepositoryStudy:
         bound = bind(reading.rendered.objects, tuple(candidate.images.values()))
         if isinstance(bound, Unmatched):
             raise BundleRefused(bound.reason)
-        return make_bundle(application.id, candidate.id, bound.objects)
+        bundle = make_bundle(application.id, candidate.id, bound.objects)
+        return structs.replace(bundle, accepted=reading.settings.accept)
 
     def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan:
         return planner.release(planner.plan(desired, live, self._policy), approved)
@@ -171,6 +176,9 @@ def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check) -> Re
     """Pure: from a tree and the contents that matter to everything known about them."""
     found = convention.find(tree, blobs, name)
     rendered = plain.render(tree, blobs, found.manifests)
+    settings, wrong = (
+        read_settings(blobs[tree[FILE].oid]) if FILE in tree and tree[FILE].oid in blobs else (Settings(), ())
+    )
     pipelines = tuple(
         parsed
         for pipeline in found.pipelines
@@ -179,13 +187,14 @@ def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check) -> Re
     )
     findings = merged(
         (
+            *wrong,
             *found.findings,
             *rendered.findings,
             *(finding for parsed in pipelines for finding in parsed.findings),
-            *check(tree, blobs, found, rendered),
+            *check(tree, blobs, found, rendered, frozenset(settings.accept)),
         )
     )
-    return Reading(tree, blobs, found, rendered, pipelines, findings)
+    return Reading(tree, blobs, found, rendered, pipelines, findings, settings)
 
 
 def buildable(found: Found, objects: Sequence[Object]) -> tuple[Buildable, ...]:

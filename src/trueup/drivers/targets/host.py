@@ -29,6 +29,7 @@ DOWN_S = 180.0
 SILENCE_S = 45.0  # the agent says something at least every 15
 RETRY_S = (0.2, 5.0)
 BASE = "http://agent/v1"
+RUNS_ALREADY = 3  # exit code of an agent that found another one: that one will answer
 
 
 class Hello(Struct, frozen=True):
@@ -77,7 +78,7 @@ class Host:
     Example: `host = Host(layout)`; `await host.ensure()`; then the verbs of `ports.Target`; `await host.close()`."""
 
     def __init__(self, layout: Layout, accepted: Sequence[str] = (), python: str = sys.executable) -> None:
-        self._layout, self._accepted, self._python = layout, tuple(accepted), python
+        self.layout, self._accepted, self._python = layout, tuple(accepted), python
         self._session: aiohttp.ClientSession | None = None
         self._starting = asyncio.Lock()
 
@@ -124,8 +125,10 @@ class Host:
     async def read(self, application: str) -> Live:
         return msgspec.json.decode(await self._call("GET", f"/applications/{_id(application)}/live"), type=Live)
 
-    async def apply(self, application: str, candidate: str, objects: Sequence[Object]) -> None:
-        body = {"candidate": candidate, "objects": tuple(objects), "accepted": self._accepted}
+    async def apply(
+        self, application: str, candidate: str, objects: Sequence[Object], accepted: Sequence[str] = ()
+    ) -> None:
+        body = {"candidate": candidate, "objects": tuple(objects), "accepted": (*self._accepted, *accepted)}
         await self._call("POST", f"/applications/{_id(application)}/apply", body)
 
     async def delete(self, application: str, refs: Sequence[Ref]) -> None:
@@ -165,35 +168,32 @@ class Host:
     # --- starting
 
     async def _start(self) -> None:
-        folder = Path(self._layout.agent)
+        folder = Path(self.layout.agent)
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True, mode=0o700)
         begun = await asyncio.to_thread(self._log_size)
-        process = await self._spawn()
+        pid = await asyncio.to_thread(self._spawn)
         try:
             async with asyncio.timeout(START_S):
                 while await self.hello() is None:
-                    if process.returncode not in (None, 3):  # 3: another one was first; it will answer
+                    if _exit_code(pid) not in (None, RUNS_ALREADY):
                         raise TargetDown(f"the agent did not start: {await asyncio.to_thread(self._words, begun)}")
                     await asyncio.sleep(0.1)  # another process's socket has no event
         except TimeoutError as error:
             words = await asyncio.to_thread(self._words, begun)
             raise TargetDown(f"the agent did not answer within {START_S:g} s: {words}") from error
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        """Detached: it outlives this process. An agent that is still closing is waited for by the next attempt."""
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    def _spawn(self) -> int:
+        """Detached: it outlives this process, so nothing here keeps a handle on it but its id."""
+        argv = [self._python, "-m", "trueup.agent", "--state", self.layout.root]
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
         try:
-            return await asyncio.create_subprocess_exec(
-                *(self._python, "-m", "trueup.agent", "--state", self._layout.root),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            return os.posix_spawn(self._python, argv, os.environ, file_actions=actions, setsid=True)
         except OSError as error:
             raise TargetDown(f"the agent could not be started by {self._python}: {error.strerror}") from error
-        finally:
-            os.close(log)
 
     async def _replace(self, pid: int) -> None:
         """Another version answers: let it go; the containers stay."""
@@ -204,7 +204,7 @@ class Host:
 
     @property
     def _log(self) -> str:
-        return f"{self._layout.agent}/agent.log"
+        return f"{self.layout.agent}/agent.log"
 
     def _log_size(self) -> int:
         return Path(self._log).stat().st_size if Path(self._log).exists() else 0
@@ -220,7 +220,7 @@ class Host:
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
-            connector = aiohttp.UnixConnector(path=self._layout.agent_socket, limit=16)
+            connector = aiohttp.UnixConnector(path=self.layout.agent_socket, limit=16)
             self._session = aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None))
         return self._session
 
@@ -234,7 +234,7 @@ class Host:
                         return await self._answer(response)
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 if last or isinstance(error, TimeoutError):
-                    raise TargetDown(f"the agent does not answer on {self._layout.agent_socket}: {error}") from error
+                    raise TargetDown(f"the agent does not answer on {self.layout.agent_socket}: {error}") from error
             await self.ensure()
         raise AssertionError("unreachable")
 
@@ -258,3 +258,12 @@ class Host:
 def _id(application: str) -> str:
     """An application's id as one part of a path."""
     return quote(application, safe="")
+
+
+def _exit_code(pid: int) -> int | None:
+    """How a child of ours ended, None while it runs; RUNS_ALREADY when somebody else has taken note of its end."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return RUNS_ALREADY
+    return os.waitstatus_to_exitcode(status) if done else None

@@ -39,7 +39,9 @@ class Memory:
             self.unread,
         )
 
-    async def apply(self, application: str, candidate: str, objects: Sequence[Object]) -> None:
+    async def apply(
+        self, application: str, candidate: str, objects: Sequence[Object], accepted: Sequence[str] = ()
+    ) -> None:
         self._reachable()
         for o in objects:
             if o.ref.name in self.invalid:
