@@ -248,7 +248,7 @@ async def test_cancel_ends_the_step_and_still_cleans_up(ci: Ci) -> None:
 
 
 async def test_a_cancel_that_came_while_nothing_ran_holds(ci: Ci) -> None:
-    request = ci.request(one_job("- run: echo x"))
+    request = ci.request(one_job("- run: sleep 600"))
     running = asyncio.create_task(ci.pipelines.run(request))
 
     async def created() -> bool:

@@ -57,7 +57,7 @@ class JobLog:
         for line in text.splitlines() or [""]:
             self._accept(self.masker.flush())
             if not self._begins_line:
-                self._stamp(b"\n")
+                self._accept(b"\n")
             self._accept(self.masker.mask(line.encode("utf-8", "replace")) + b"\n")
 
     @property
@@ -67,26 +67,30 @@ class JobLog:
     def _accept(self, shown: bytes) -> None:
         if not shown or self.full:
             return
-        if self._size + len(shown) >= self._cap:
-            self._size = self._cap
-            limit = f"{self._cap >> 20} MiB" if self._cap >= 1 << 20 else f"{self._cap} bytes"
-            self._stamp(
-                (b"" if self._begins_line else b"\n")
-                + f"trueup: the log is longer than {limit}; the rest is not kept\n".encode()
-            )
+        stamped = self._stamped(shown)
+        if self._size + len(stamped) < self._cap:
+            self._keep(stamped)
             return
-        self._size += len(shown)
-        self._stamp(shown)
+        whole = stamped[: max(self._cap - self._size, 0)].rpartition(b"\n")
+        limit = f"{self._cap >> 20} MiB" if self._cap >= 1 << 20 else f"{self._cap} bytes"
+        self._keep(whole[0] + whole[1])
+        self._begins_line = True
+        self._keep(self._stamped(f"trueup: the log is longer than {limit}; the rest is not kept\n".encode()))
+        self._size = self._cap
 
-    def _stamp(self, shown: bytes) -> None:
+    def _keep(self, stamped: bytes) -> None:
+        self._size += len(stamped)
+        self._pending.append(stamped)
+        self._dirty.set()
+
+    def _stamped(self, shown: bytes) -> bytes:
+        """With the time before each line that begins here."""
         now = self._now()
         prefix = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z ".encode()
-        for line in shown.splitlines(keepends=True):
-            if self._begins_line:
-                self._pending.append(prefix)
-            self._pending.append(line)
-            self._begins_line = line.endswith((b"\n", b"\r"))
-        self._dirty.set()
+        before = prefix if self._begins_line else b""
+        self._begins_line = shown.endswith(b"\n")
+        body = shown[:-1] if self._begins_line else shown
+        return before + body.replace(b"\n", b"\n" + prefix) + (b"\n" if self._begins_line else b"")
 
     async def _write_on(self) -> None:
         while True:

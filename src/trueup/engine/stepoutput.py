@@ -23,7 +23,14 @@ class StepOutput:
         self.first_error = ""
 
     def write(self, data: bytes) -> None:
+        if self._log.full:
+            return  # a flood costs no more than its reading
         held = self._held + data
+        end = held.rfind(b"\n") + 1
+        if end and b"::" not in held:  # the usual case, without a look at each line
+            self._log.write(held[:end])
+            self._held = held[end:]
+            return
         if b"\n" not in data and len(held) <= LONGEST_LINE:
             self._held = held
             return
