@@ -1,0 +1,108 @@
+"""What the loop reads of a commit: findings, triggered pipelines, what can be built, what Git states."""
+
+from __future__ import annotations
+
+import runpy
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from trueup.app import checker
+from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.model import BuiltImage, Place, Severity
+from trueup.drivers.sources.memory import MemoryRemote, MemorySource
+from trueup.engine.application import BundleRefused
+from trueup.engine.candidate import decides
+from trueup.engine.study import RepositoryStudy
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TODAY = date(2026, 11, 1)
+
+
+def files(variant: str, tmp_path: Path) -> dict[str, str | None]:
+    runpy.run_path(str(EXAMPLES / "make.py"))["write"](variant, tmp_path / variant)
+    root = tmp_path / variant
+    return {str(p.relative_to(root)): p.read_text() for p in root.rglob("*") if p.is_file()}
+
+
+def study_of(remote: MemoryRemote) -> tuple[RepositoryStudy, MemorySource]:
+    source = MemorySource(remote)
+    return RepositoryStudy({"s": source}, {"s": "shop"}, {"s": "refs/heads/main"}, checker(TODAY)), source
+
+
+async def test_the_example_has_no_error_and_triggers_both_workflows(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    commit = remote.push(files("standard", tmp_path), "first")
+    look = await study_of(remote)[0].look("s", commit)
+    assert [f for f in look.findings if f.severity is Severity.ERROR] == []
+    assert {g.name for g in look.triggered} == {"test", "deploy"}
+    assert [(b.repository, b.dockerfile, b.context) for b in look.buildable] == [
+        ("ghcr.io/example/python-app", "app/Dockerfile", "app")
+    ]
+
+
+@pytest.mark.parametrize("variant", ["jenkins", "gitlab"])
+async def test_pipelines_that_do_not_run_natively_trigger_nothing_and_the_image_is_built_by_convention(
+    variant: str, tmp_path: Path
+) -> None:
+    remote = MemoryRemote()
+    commit = remote.push(files(variant, tmp_path), "first")
+    look = await study_of(remote)[0].look("s", commit)
+    assert look.triggered == ()
+    assert [b.repository for b in look.buildable] == ["ghcr.io/example/python-app"]
+
+
+async def test_path_filters_look_at_the_whole_push(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    workflow = "on: {push: {paths: ['app/**']}}\njobs: {a: {runs-on: x, steps: [{run: 'true'}]}}\n"
+    first = remote.push({".github/workflows/a.yml": workflow, "readme": "1"}, "first")
+    remote.push({"app/x": "1"}, "second")
+    third = remote.push({"readme": "2"}, "third")
+    study, _ = study_of(remote)
+    assert len((await study.look("s", third, first)).triggered) == 1
+    fourth = remote.push({"readme": "3"}, "fourth")
+    assert (await study.look("s", fourth, third)).triggered == ()
+
+
+async def test_required_pipelines_by_name_the_others_are_advisory(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    own = files("standard", tmp_path) | {"trueup.yaml": "pipelines: {required: [test]}\n"}
+    look = await study_of(remote)[0].look("s", remote.push(own, "first"))
+    assert {g.name: decides(g, look.required) for g in look.triggered} == {"test": True, "deploy": False}
+
+
+async def test_edits_state_digests_and_a_refused_match_states_nothing(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    commit = remote.push(files("standard", tmp_path), "first")
+    study, source = study_of(remote)
+    image = BuiltImage("ghcr.io/example/python-app", "abc", f"sha256:{'a' * 64}", "k", Place("app/Dockerfile"))
+    edits = await study.edits(source, commit, (image,))
+    assert list(edits) == ["config/kubernetes-deployment.yaml"]
+    assert b"ghcr.io/example/python-app:abc@sha256:aaaa" in edits["config/kubernetes-deployment.yaml"]
+    stranger = BuiltImage("ghcr.io/example/other", "abc", f"sha256:{'b' * 64}", "k", Place("app/Dockerfile"))
+    assert await study.edits(source, commit, (stranger,)) == {}
+    with pytest.raises(BundleRefused, match="other"):
+        await study.bundle(
+            ApplicationState("application/a"),
+            CandidateState("candidate/c", source="s", commit=commit, images={stranger.repository: stranger}),
+        )
+
+
+async def test_what_trueup_yaml_accepts_goes_with_the_bundle(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    own = files("standard", tmp_path) | {"trueup.yaml": "accept: [NetworkPolicy]\n"}
+    commit = remote.push(own, "first")
+    study, _ = study_of(remote)
+    bundle = await study.bundle(
+        ApplicationState("application/a"), CandidateState("candidate/c", source="s", commit=commit)
+    )
+    assert bundle.accepted == ("NetworkPolicy",)
+    assert {o.ref.kind for o in bundle.objects} == {"ConfigMap", "Service", "Deployment"}
+
+
+async def test_a_wrong_trueup_yaml_is_an_error_with_its_line(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    commit = remote.push(files("standard", tmp_path) | {"trueup.yaml": "\npipeline: {}\n"}, "first")
+    errors = [f for f in (await study_of(remote)[0].look("s", commit)).findings if f.severity is Severity.ERROR]
+    assert [(str(f.place), f.rule) for f in errors] == [("trueup.yaml:2", "settings-unknown-key")]
