@@ -145,8 +145,11 @@ class Workload:
                 generation=self.held.generation,
                 now=self._stage.now(),
             )
+            stepped = decision.revisions != self.rollout.revisions
             await self._carry_out(decision)
             self.settled = True
+            if stepped:
+                self._wake()  # a rollout moves by steps: the next one waits for nothing but this one
 
     async def _carry_out(self, decision: Decision) -> None:
         rollout = Rollout(revisions=decision.revisions, progress=decision.progress, status=decision.status)
