@@ -247,8 +247,15 @@ async def test_what_a_killed_process_left_is_swept(buildah: Buildah, layout: Lay
     left = Path(layout.root) / "builder/contexts/4194305-x"
     left.mkdir(parents=True)
     (left / "secret-0").write_text("hush")
+    (left / "mark").write_text("")
+    mark = f"--volume={left}/mark:/dev/trueup/build:ro"
+    await buildah.tools.buildah("from", "--pull-never", mark, "docker.io/library/tiny:1")
+    other = (await buildah.tools.buildah("from", "--pull-never", "docker.io/library/tiny:1")).lines[-1].strip()
     await buildah.build(asked(workspace, "FROM docker.io/library/tiny:1\n"), Said())
     assert not left.exists()
+    names = await buildah.tools.buildah("containers", "--noheading", "--format", "{{.ContainerName}}")
+    assert names.text.split() == [other], "a container of somebody else stays"
+    await buildah.tools.buildah("rm", other)
 
 
 async def test_a_registry_that_does_not_start_is_the_worlds_fault(
@@ -345,6 +352,39 @@ async def test_two_runs_share_one_build(buildah: Buildah, workspace: Path) -> No
     assert first.digest == second.digest
     assert (one.text + two.text).count("being built by another run") == 1
     assert len(list(buildah.index.keys())) == 1
+
+
+async def test_one_that_leaves_does_not_take_the_build_from_the_other(buildah: Buildah, workspace: Path) -> None:
+    request, one, two = asked(workspace, "FROM docker.io/library/tiny:1\nRUN sleep 1 && echo ho\n"), Said(), Said()
+    leaving = asyncio.ensure_future(buildah.build(request, one))
+    staying = asyncio.ensure_future(buildah.build(request, two))
+
+    async def both() -> None:
+        while True:
+            if "another run" in one.text + two.text:
+                return
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(both(), 30)
+    leaving.cancel()
+    image, cached = await staying
+    assert (image.digest[:7], cached) == ("sha256:", False)
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    other, one = asked(workspace, "FROM docker.io/library/tiny:1\nRUN sleep 2 && echo hu\n"), Said()
+    lonely = asyncio.ensure_future(buildah.build(other, one))
+
+    async def begun() -> None:
+        while True:
+            if "STEP 2" in one.text:
+                return
+            await asyncio.sleep(0.01)
+
+    await asyncio.wait_for(begun(), 30)
+    lonely.cancel()
+    await asyncio.sleep(0)
+    again, _ = await buildah.build(asked(workspace, ""), Said())
+    assert again.digest != image.digest
 
 
 async def test_cancelling_ends_what_the_build_started(

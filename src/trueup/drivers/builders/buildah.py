@@ -37,6 +37,7 @@ from trueup.ports import BuilderDown, BuildFailed, BuildRequest, Login, Output
 BUILD_S = 3600.0
 MEMORY = "4g"
 PROCESSES = 2048
+MARK_INSIDE = "/dev/trueup/build"  # by which a container that buildah left is known again
 MANIFEST_TYPES = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
 _ASK = aiohttp.ClientTimeout(total=30)
 
@@ -200,15 +201,20 @@ class Buildah:
             shared = _Shared()
             task = asyncio.ensure_future(self._make(prepared, names, shared.output))
             self._shared[key] = (shared, task)
-            task.add_done_callback(lambda _: self._shared.pop(key, None))
+            task.add_done_callback(lambda _: self._unshare(key, shared))
         shared.outputs.append(output)
         try:
             return await asyncio.shield(task)
         finally:
             shared.outputs.remove(output)
             if not shared.outputs and not task.done():
+                self._unshare(key, shared)  # whoever asks from now on begins anew
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+
+    def _unshare(self, key: str, shared: _Shared) -> None:
+        if key in self._shared and self._shared[key][0] is shared:
+            del self._shared[key]
 
     async def _make(self, prepared: _Prepared, names: Sequence[str], output: Output) -> tuple[str, str]:
         async with self._slots:
@@ -225,14 +231,26 @@ class Buildah:
         home = self._folder / "contexts"
         try:
             home.mkdir(parents=True, exist_ok=True)
-            await asyncio.to_thread(_sweep, home)
+            await self._release(await asyncio.to_thread(_abandoned, home))
             folder = Path(tempfile.mkdtemp(dir=home, prefix=f"{os.getpid()}-"))
         except OSError as e:
             raise BuilderDown(f"{home} cannot be written: {e.strerror}; free some space") from e
         try:
             yield folder, await asyncio.to_thread(self._lay, prepared, folder)
-        finally:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        except BaseException:
+            await asyncio.shield(self._release([folder]))
+            raise
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _release(self, folders: Sequence[Path]) -> None:
+        """Remove the folders of builds that did not end well, and the containers that buildah left for them: one that
+        is ended before it can listen to signals tidies nothing up. A container tells its build by what it mounts."""
+        if folders:
+            root = await self._tools.storage_root()
+            for container in await asyncio.to_thread(_left, root, folders):
+                await self._tools.buildah("rm", container)
+        for folder in folders:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _lay(self, prepared: _Prepared, folder: Path) -> ctx.Seen:
         request = prepared.request
@@ -247,6 +265,7 @@ class Buildah:
                 (context / name).write_bytes(data)
             (folder / "Dockerfile").write_text(new.text)
             (folder / "ignore").write_text("")
+            (folder / "mark").write_text("")
             for number, (_, value) in enumerate(prepared.secrets):
                 secret = folder / f"secret-{number}"
                 secret.touch(0o600)
@@ -388,12 +407,21 @@ def _complete(tags: Sequence[str]) -> list[str]:
     return names
 
 
-def _sweep(home: Path) -> None:
-    """Remove what builds of a killed process left: there may be secrets in it."""
-    for folder in home.iterdir():
-        pid = folder.name.partition("-")[0]
-        if not pid.isdigit() or not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+def _abandoned(home: Path) -> list[Path]:
+    """Folders of builds whose process was killed; there may be secrets in them."""
+    pids = {folder: folder.name.partition("-")[0] for folder in home.iterdir()}
+    return [folder for folder, pid in pids.items() if not (pid.isdigit() and Path(f"/proc/{pid}").exists())]
+
+
+def _left(root: Path, folders: Sequence[Path]) -> list[str]:
+    """Working containers in the storage that mount something of these folders."""
+    found = []
+    for file in (root / "overlay-containers").glob("*/userdata/buildah.json"):
+        with contextlib.suppress(OSError):
+            text = file.read_text(errors="replace")
+            if any(f"{folder}/" in text for folder in folders):
+                found.append(file.parent.parent.name)
+    return found
 
 
 def _read_dockerfile(request: BuildRequest) -> str:
@@ -446,6 +474,7 @@ def _options(prepared: _Prepared, folder: Path, outside: Outside) -> list[str]:
     options += [f"--build-arg={name}={value}" for name, value in request.args]
     options += [f"--label={name}={value}" for name, value in request.labels]
     options += [f"--volume={host}:{inside}:ro" for host, inside in outside.mounts]
+    options += [f"--volume={folder}/mark:{MARK_INSIDE}:ro"]
     options += [f"--secret=id={name},src={folder}/secret-{n}" for n, (name, _) in enumerate(prepared.secrets)]
     return options
 
