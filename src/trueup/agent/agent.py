@@ -6,6 +6,7 @@ Never reads Git, a ledger or a registry's index; what it is told to run, it runs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import platform
 import secrets as randomness
@@ -42,10 +43,11 @@ from trueup.ports import Moved
 log = logging.getLogger("trueup.agent")
 
 RESYNC_S = 60.0
+LOOKS_S = (0.3, 3.0)
 CONFIG_S = 0.3  # a ConfigMap and the Deployment that reads it often come in two applies
 ADOPT_S = 20.0
 FLUSH_S = 10.0
-DOWN_GRACE_S = 10.0
+DOWN_S = 120.0
 BACK_S = (0.2, 10.0)
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -89,7 +91,7 @@ class Agent:
         self._dirty: set[Ref] = set()
         self._wake = asyncio.Event()
         self._apply_lock = asyncio.Lock()
-        self._last_event_s = time.time()
+        self._look = asyncio.Event()
         self.wheel = Wheel()
         self.edge = Edge(proxy, self._specs, publish, self._edge_synced)
         self.stage = Stage(
@@ -182,7 +184,7 @@ class Agent:
         if specs.LABEL_POD in item.labels and specs.LABEL_CONTAINER not in item.labels:
             return  # it goes with its pod
         if item.state == "running":
-            await self.podman.stop(item.id, DOWN_GRACE_S)
+            await self.podman.stop_as_made(item.id, DOWN_S)
         await self.podman.remove(item.id)
 
     # --- objects
@@ -464,15 +466,17 @@ class Agent:
             del self.workloads[ref]
 
     async def _events(self) -> None:
-        """Podman's events wake exactly the pod they concern; a broken stream is taken up where it broke."""
+        """Podman's events wake exactly the pod they concern; what a broken stream missed, a full look finds."""
         pause, longest = BACK_S
         while True:
             try:
                 await self._service.ensure()
-                async for event in self.podman.events(self._label, self._last_event_s):
+                async for event in self.podman.events(self._label):
                     pause = BACK_S[0]
-                    self._last_event_s = max(self._last_event_s, event.time_s)
-                    self._hear(event)
+                    if event is None:
+                        self._look.set()
+                    else:
+                        self._hear(event)
             except (EngineError, OSError, TimeoutError) as error:
                 log.warning("podman's events stopped error=%s", error)
             await asyncio.sleep(pause)
@@ -485,8 +489,16 @@ class Agent:
             pod.heard(event)
 
     async def _resyncs(self) -> None:
+        """A full look now and then, and twice after the event stream was opened: it may begin a moment late."""
+        soon: tuple[float, ...] = ()
         while True:
-            await asyncio.sleep(RESYNC_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(soon[0] if soon else RESYNC_S):
+                    await self._look.wait()
+                    self._look.clear()
+                    soon = LOOKS_S
+                    continue
+            soon = soon[1:]
             try:
                 await self.resync()
             except (EngineError, NetworkError, ProxyError, PoolEmpty) as error:

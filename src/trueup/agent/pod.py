@@ -32,10 +32,11 @@ log = logging.getLogger("trueup.agent")
 
 TAIL = 30  # log lines kept of a container that failed
 CALM_S = 600.0  # after running this long, back-off begins anew
-HAND_S = 0.5  # how long after an end Podman may still say who did it
+HAND_S = 1.0  # how long after an end Podman may still say who did it
 QUIET_S = 1.0  # a ready container that ends cleanly after this long was stopped by someone
 PROOF_S = 2.0  # how long a container without a readiness probe runs before it counts as ready
 PROOF_AGAIN_S = 10.0  # the same after a crash
+ENDED_BY_SIGNAL = (0, 137, 143)  # what a server answers to SIGTERM or SIGKILL
 STARTS_AT_ONCE = 8
 NOT_RUNNABLE = ("executable file not found", "no such file or directory", "permission denied", "not a directory")
 
@@ -503,11 +504,12 @@ class Pod:
         """It ended: learn why, keep its last words, take it away, pause if it did so before."""
         self._unprobe(run)
         ran_s = asyncio.get_running_loop().time() - run.begun_s
-        clean = run.exit_code in (0, 143) and ran_s >= QUIET_S and not run.condemned and run.served
-        if run.hand != "removed" and not run.condemned and (run.hand or clean):
+        oom = await self._out_of_memory(run)
+        quiet = run.exit_code in ENDED_BY_SIGNAL and not oom and run.served
+        clean = quiet and ran_s >= QUIET_S and not run.condemned
+        if run.hand in ("", "stopped") and not run.condemned and run.exit_code in ENDED_BY_SIGNAL:
             await self._listen_for_removal(run)
         lines = self._masked(await self._stage.podman.tail(run.id, TAIL))
-        oom = await self._out_of_memory(run)
         await self._remove(run.id)
         if run.hand or (clean and asyncio.get_running_loop().time() - run.last_hand_s > 60.0):
             run.last_hand_s = asyncio.get_running_loop().time()
@@ -579,7 +581,9 @@ class Pod:
         def heard(ok: bool, why: str) -> None:
             self._answered(run, role, probe, ok, why)
 
-        run.entries[role] = self._stage.wheel.add(probe, lambda: self._ask(run, probe), heard)
+        run.entries[role] = self._stage.wheel.add(
+            probe, lambda: self._ask(run, probe), heard, eager=role is not Role.LIVENESS
+        )
 
     async def _ask(self, run: Run, probe: Probe) -> probes.Answer:
         if probe.exec is not None:

@@ -32,6 +32,7 @@ class Entry(Struct, eq=False):
     ask: Ask
     heard: Heard
     period_s: float
+    eager_s: float  # until the first success: the next pause, doubling up to the period; such failures do not count
     stopped: bool = False
 
     def stop(self) -> None:
@@ -47,8 +48,10 @@ class Wheel:
         self._wake = asyncio.Event()
         self._asking: set[asyncio.Task[None]] = set()
 
-    def add(self, probe: Probe, ask: Ask, heard: Heard) -> Entry:
-        entry = Entry(probe, ask, heard, float(probe.period_seconds))
+    def add(self, probe: Probe, ask: Ask, heard: Heard, *, eager: bool) -> Entry:
+        """`eager`: ask often in the first period, so that a replica is seen ready when it is, not a period later."""
+        period_s = float(probe.period_seconds)
+        entry = Entry(probe, ask, heard, period_s, TICK_S if eager else period_s)
         self._push(entry, float(probe.initial_delay_seconds))
         return entry
 
@@ -102,6 +105,11 @@ class Wheel:
             ok, why = False, error.strerror or str(error)
         if entry.stopped:
             return
+        if not ok and entry.eager_s < entry.period_s:
+            self._push(entry, entry.eager_s)
+            entry.eager_s *= 2
+            return
+        entry.eager_s = entry.period_s
         entry.heard(ok, why)
         took = asyncio.get_running_loop().time() - started
         self._push(entry, max(entry.period_s - took, 0.0))
