@@ -29,7 +29,7 @@ class Machine:
         root.chmod(0o711)
         self.root = root
         self.layout = Layout(str(root / "state"))
-        Path(self.layout.root).mkdir()
+        Path(self.layout.root).mkdir(exist_ok=True)
         self.conf = Path(self.layout.containers_conf)
         self.conf.write_text(CONTAINERS_CONF)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from engine import ci_killed
 from engine.ci_parts import Ci, one_job
 from engine.machine import Machine, machine
 from trueup.core.model import Outcome
@@ -109,3 +113,26 @@ async def test_podman_that_is_down_is_no_failure_of_the_repository(here: Machine
     result = await ci.pipelines.run(ci.request(one_job("- run: 'true'"), run="run/d"))
     assert result.outcome is Outcome.ERROR
     assert "podman could not start the job's container" in result.reason
+
+
+async def test_a_killed_run_goes_on_where_it_was() -> None:
+    with machine() as here:
+        log = here.root / "state/logs/1/second.log"
+        script = Path(__file__).with_name("ci_killed.py")
+        child = await asyncio.create_subprocess_exec(sys.executable, str(script), str(here.root), "600")
+        try:
+            async with asyncio.timeout(60):
+                while not log.exists() or b"begun" not in log.read_bytes():  # noqa: ASYNC110  # another process writes it
+                    await asyncio.sleep(0.05)
+        finally:
+            child.kill()
+            await child.wait()
+        first = re.search(r"begun (\S+)", log.read_text())
+        label = f"label=trueup.state={here.layout.id}"
+        assert here.podman("ps", "-q", "--filter", label) != ""
+        result, facts, text = await ci_killed.run(here, "0")
+        assert result.outcome is Outcome.SUCCESS
+        begun = ["RunCreated", "JobStarted", "JobFinished", "JobStarted"]
+        assert facts == [*begun, "JobStarted", "JobFinished", "RunFinished"]
+        assert first is not None and f"begun {first[1]}" in text  # the first job was not run again
+        assert here.podman("ps", "-aq", "--filter", label) == ""
