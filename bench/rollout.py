@@ -1,7 +1,8 @@
-"""Roll out again and again under load that never retries, and count the requests lost.
+"""Roll out again and again on the real host target under load that never retries, and count the requests lost.
 
-Real Podman containers, the real bridge and HAProxy; the load runs in processes of its own: one with keep-alive, one
-with a connection for each request, each with 5-second requests in flight. Ends with 1 when a request was lost.
+The agent, Podman, the bridge and HAProxy as `trueup up` uses them; each rollout applies a Deployment with another
+template. The load runs in processes of its own: one with keep-alive, one with a connection for each request, both
+with 5-second requests in flight. Ends with 1 when a request was lost. Goal: none.
 
     python bench/rollout.py [--rollouts 20] [--rate 300] [--replicas 3]
 """
@@ -12,20 +13,26 @@ import argparse
 import asyncio
 import io
 import json
+import statistics
 import sys
 import tarfile
 import tempfile
 import time
 from pathlib import Path
 
-from trueup.agent.network import Network
+import yaml
+
 from trueup.agent.network_run import run
-from trueup.agent.proxy import Backend, Proxy, ServicePort, ServiceSpec
-from trueup.core.layout import LABEL_STATE, Layout
+from trueup.app import prepare_state
+from trueup.core.layout import Layout
+from trueup.core.model import Health, Object, Place
+from trueup.core.objects import make_object
+from trueup.drivers.targets.host import Host
 
 LOAD = Path(__file__).with_name("load.py")
 SLOW_S = 5
 PORT = 8080
+STEP_S = 180.0  # what one rollout may take before this bench gives up
 # Ends at once when told to: whatever it still answers then would be lost. Closes after each answer when asked to.
 SERVER = f"""
 import asyncio, os, signal
@@ -51,17 +58,45 @@ asyncio.run(main())
 """
 
 
+MANIFESTS = """
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec:
+  selector: {{app: web}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app: web}}}}
+  strategy: {{rollingUpdate: {{maxSurge: {replicas}, maxUnavailable: 0}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 30
+      containers:
+        - name: web
+          image: {image}
+          command: [/usr/bin/python3, -c, {server}]
+          env: [{{name: NAME, value: {version}}}]
+          ports: [{{name: http, containerPort: {port}}}]
+          readinessProbe: {{httpGet: {{path: /, port: http}}, periodSeconds: 1}}
+          volumeMounts: [{{name: usr, mountPath: /usr, readOnly: true}}]
+      volumes: [{{name: usr, hostPath: {{path: /usr}}}}]
+"""
+
+
 class Bench:
     """A Service of some replicas in containers that see the host's /usr, so that no image has to be pulled."""
 
     def __init__(self, layout: Layout, replicas: int) -> None:
         self.layout, self.replicas = layout, replicas
-        self.network = Network(layout)
-        self.proxy = Proxy(layout, self.network, outside="127.0.0.1")
+        self.host = Host(layout, accepted=("hostPath",))
         self.image = f"localhost/trueup-bench/{layout.id}:1"
-        self.running: tuple[Backend, ...] = ()
-        self.drain_s = 0.0
-        self.other = 0  # the number in another Service's name; changing it makes HAProxy reload
+        self.took_s: list[float] = []
 
     async def podman(self, *args: str) -> str:
         got = await run(["env", f"CONTAINERS_CONF={self.layout.containers_conf}", "podman", *args], timeout_s=120)
@@ -71,56 +106,39 @@ class Bench:
 
     async def open(self) -> str:
         """The Service's URL; its first replicas serve."""
-        await self.network.ensure()
+        await asyncio.to_thread(prepare_state, self.layout)
         await self.podman("import", "-q", _root_tar(Path(self.layout.root, "root.tar")), self.image)
-        await self.proxy.start()
+        await self.host.ensure()
         await self.rollout(0)
-        return f"http://{self.proxy.address('default', 'web')}/"
+        self.took_s.clear()
+        served = (await self.host.overview()).services
+        return f"http://{served[0].address}/"
 
     async def close(self) -> None:
-        await self.proxy.stop()
-        await self.podman("rm", "-f", "-t", "0", "--filter", f"label={LABEL_STATE}={self.layout.id}")
+        await self.host.down(data=True)
         await self.podman("rmi", "-f", self.image)
-        await self.network.remove()
+
+    def objects(self, number: int) -> list[Object]:
+        text = MANIFESTS.format(
+            replicas=self.replicas, image=self.image, server=json.dumps(SERVER), version=f"v{number}", port=PORT
+        )
+        return [make_object(body, Place("web.yaml", 1)) for body in yaml.safe_load_all(text)]
 
     async def rollout(self, number: int) -> None:
-        """New replicas serve once they answer; the old ones leave when nothing is in flight at them."""
-        old = self.running
-        new = tuple(await asyncio.gather(*(self._start(f"v{number}-{n}", f"v{number}") for n in range(self.replicas))))
-        await self._sync((*new, *old))
-        leaving = tuple(Backend(b.id, b.address, b.ports, True, True, b.version) for b in old)
-        await self._sync((*new, *leaving))
+        """Until the new replicas serve and nothing of the old ones is left."""
         began = time.monotonic()
-        if not all(await asyncio.gather(*(self.proxy.drained(b.id, 60) for b in old))):
-            raise SystemExit("a replica did not drain within 60 s")
-        self.drain_s += time.monotonic() - began
-        if old:
-            await self.podman("rm", "-f", "-t", "5", *(self._container(b.id) for b in old))
-        await self._sync(new)
-        self.running = new
+        await self.host.apply("bench", f"c{number}", self.objects(number))
+        async with asyncio.timeout(STEP_S):
+            while not await self.done():  # noqa: ASYNC110 - another process's doing
+                await asyncio.sleep(0.1)
+        self.took_s.append(time.monotonic() - began)
 
-    def _container(self, id: str) -> str:
-        return f"bench-{self.layout.id}-{id}"
-
-    async def _sync(self, backends: tuple[Backend, ...]) -> None:
-        spec = ServiceSpec("default", "web", ports=(ServicePort("http", 80),), backends=backends)
-        other = ServiceSpec("default", f"other-{self.other}", ports=(ServicePort("http", 80),))
-        troubles = await self.proxy.sync([spec, other])
-        if troubles:
-            raise SystemExit(troubles[0].message)
-
-    async def _start(self, id: str, version: str) -> Backend:
-        facts = self.network.facts
-        assert facts is not None
-        await self.podman(
-            *("run", "-d", "--name", self._container(id), "--label", f"{LABEL_STATE}={self.layout.id}"),
-            *("--network", facts.name, "-v", "/usr:/usr:ro", "-e", f"NAME={version}"),
-            *(self.image, "/usr/bin/python3", "-c", SERVER),
-        )
-        form = f'{{{{(index .NetworkSettings.Networks "{facts.name}").IPAddress}}}}'
-        address = await self.podman("inspect", self._container(id), "--format", form)
-        await _until_open(address)
-        return Backend(id, address, {"http": PORT}, True, version=version)
+    async def done(self) -> bool:
+        judged = await self.host.judge("bench")
+        for each in judged:
+            if each.health is Health.DEGRADED:
+                raise SystemExit(f"{each.ref}: {each.reason}\n" + "\n".join(each.excerpt))
+        return bool(judged) and all(each.health is Health.HEALTHY for each in judged)
 
 
 def _root_tar(path: Path) -> str:
@@ -137,18 +155,6 @@ def _root_tar(path: Path) -> str:
     return str(path)
 
 
-async def _until_open(address: str) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection(address, PORT)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return
-
-
 async def _load(url: str, rate: float, *more: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, str(LOAD), url, "--rate", str(rate), "--seconds", "86400", "--json", *more),
@@ -163,41 +169,43 @@ async def _end(load: asyncio.subprocess.Process) -> list[dict[str, object]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-async def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--rollouts", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=300, help="requests a second, half of them with keep-alive")
-    parser.add_argument("--replicas", type=int, default=3)
-    parser.add_argument("--reloads", action="store_true", help="with a Service that comes and one that goes each time")
-    args = parser.parse_args()
+async def measure(rollouts: int, rate: float, replicas: int) -> tuple[list[dict[str, object]], list[float]]:
+    """A row for each generator and path; seconds of each rollout."""
     with tempfile.TemporaryDirectory(prefix="tu") as root:
-        bench = Bench(Layout(root), args.replicas)
+        bench = Bench(Layout(root), replicas)
         try:
             url = await bench.open()
-            loads = [await _load(url, args.rate / 2), await _load(url, args.rate / 2, "--no-keep-alive")]
-            began = time.monotonic()
-            for number in range(1, args.rollouts + 1):
-                bench.other = number if args.reloads else 0
+            loads = [await _load(url, rate / 2), await _load(url, rate / 2, "--no-keep-alive")]
+            for number in range(1, rollouts + 1):
                 await bench.rollout(number)
-            took = time.monotonic() - began
-            results = [await _end(load) for load in loads]
-            stats = await bench.proxy.stats()
+            rows = [row for load in loads for row in await _end(load)]
         finally:
             await bench.close()
+    return rows, bench.took_s
+
+
+def main(rollouts: int = 20, rate: float = 300.0, replicas: int = 3) -> dict[str, float]:
+    rows, took_s = asyncio.run(measure(rollouts, rate, replicas))
     names = [f"{kind}, {path}" for kind in ("keep-alive", "a connection each") for path in ("/", f"/slow ({SLOW_S} s)")]
-    rows = dict(zip(names, [row for result in results for row in result], strict=True))
-    for name, row in rows.items():
-        print(
-            f"{name:32} " + ", ".join(f"{key} {row[key]}" for key in ("sent", "lost", "reopened", "p50_ms", "p99_ms"))
-        )
+    for name, row in zip(names, rows, strict=True):
+        shown = ", ".join(f"{key} {row[key]}" for key in ("sent", "lost", "reopened", "p50_ms", "p99_ms"))
+        print(f"{name:32} {shown}")
         for reason, count in dict(row["reasons"]).items():  # type: ignore[call-overload]
             print(f"    lost {count}: {reason}")
-    sent, lost = (sum(int(str(row[key])) for row in rows.values()) for key in ("sent", "lost"))
-    print(f"rollouts {args.rollouts} of {args.replicas} replicas in {took:.1f} s, {bench.drain_s:.1f} s of it draining")
-    print(f"versions that served: {len(stats)}; requests counted by the proxy: {sum(row.requests for row in stats)}")
-    print(f"requests {sent}, lost {lost}")
-    return 1 if lost else 0
+    versions = {body for row in rows for body in dict(row["answers"])}  # type: ignore[call-overload]
+    sent, lost = (sum(int(str(row[key])) for row in rows) for key in ("sent", "lost"))
+    print(f"rollouts {len(took_s)} of {replicas} replicas, {statistics.median(took_s):.1f} s each (median)")
+    print(f"versions that answered: {len(versions)} of {rollouts + 1}")
+    print(f"requests {sent}, lost {lost}  (goal: 0)")
+    if len(versions) != rollouts + 1:
+        raise SystemExit("not every version answered: this was no bench of rollouts")
+    return {"rollouts": len(took_s), "requests sent": sent, "requests lost": lost, "s each": statistics.median(took_s)}
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rollouts", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=300, help="requests a second, half of them with keep-alive")
+    parser.add_argument("--replicas", type=int, default=3)
+    arguments = parser.parse_args()
+    sys.exit(1 if main(arguments.rollouts, arguments.rate, arguments.replicas)["requests lost"] else 0)
