@@ -232,6 +232,7 @@ async def until(condition: object, seconds: float = 30) -> None:
 async def test_cancel_ends_the_step_and_still_cleans_up(ci: Ci) -> None:
     steps = "- run: echo begun; sleep 600\n- run: echo never\n- if: always()\n  run: echo cleanup ${{ job.status }}"
     more = "  b:\n    needs: a\n    runs-on: x\n    steps: [{run: 'true'}]\n"
+    more += "  c:\n    needs: a\n    if: always()\n    runs-on: x\n    steps: [{run: echo told}]\n"
     running = asyncio.create_task(ci.pipelines.run(ci.request(one_job(steps) + more)))
 
     async def begun() -> bool:
@@ -242,7 +243,8 @@ async def test_cancel_ends_the_step_and_still_cleans_up(ci: Ci) -> None:
     assert await ci.pipelines.cancel("run/1", "a newer push")
     result = await running
     assert (result.outcome, result.reason) == (Outcome.CANCELLED, "a newer push")
-    assert await ci.jobs() == {"a": "cancelled", "b": "cancelled"}
+    assert await ci.jobs() == {"a": "cancelled", "b": "cancelled", "c": "success"}
+    assert "told" in ci.lines("c")
     assert "cleanup cancelled" in ci.lines("a") and "never" not in ci.lines("a")
     assert not await ci.pipelines.cancel("run/1", "again")
 
@@ -496,6 +498,13 @@ async def test_an_expression_that_cannot_be_evaluated_is_the_repositorys_fault(c
     result = await ci.pipelines.run(ci.request(one_job("- run: echo ${{ fromJSON('{') }}")))
     assert result.outcome is Outcome.FAILURE
     assert ".github/workflows/ci.yml:6" in result.reason and "no JSON" in result.reason
+
+
+async def test_an_action_that_calls_itself_is_ended(ci: Ci) -> None:
+    ci.files.files = {"a/action.yml": "runs: {using: composite, steps: [{uses: ./a}]}"}
+    result = await ci.pipelines.run(ci.request(one_job("- uses: actions/checkout@v4\n- uses: ./a")))
+    assert result.outcome is Outcome.FAILURE
+    assert "more than 10 deep" in result.reason
 
 
 @pytest.mark.parametrize(

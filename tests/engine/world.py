@@ -253,12 +253,13 @@ class WorldRuns:
     async def images(self, run: str) -> Sequence[tuple[BuiltImage, bool]]:
         return ()
 
-    async def cancel(self, run: str, reason: str) -> None:
+    async def cancel(self, run: str, reason: str) -> bool:
         self.cancelled.append(run)
         events = await self.ledger.read(run)
         if events and not isinstance(events[-1].fact, ev.RunFinished):
             finish = ev.RunFinished("cancelled", reason)
             await self.ledger.append(run, [ev.Draft(fact=finish, by=TRUEUP)], expect=len(events))
+        return False
 
 
 class WorldBuilds:

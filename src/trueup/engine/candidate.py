@@ -20,6 +20,8 @@ from trueup.ports import BuildFailed, Conflict, Records
 
 _findings = msgspec.json.Encoder()
 
+ERROR_RETRIES = 12  # of a run that the machine failed, further and further apart
+
 
 class Buildable(Struct, frozen=True):
     """An image that a Dockerfile of this repository makes, for a manifest that names it."""
@@ -63,7 +65,9 @@ class Runs(Protocol):
         """What the run's jobs built, and whether it came from the cache."""
         ...
 
-    async def cancel(self, run: str, reason: str) -> None: ...
+    async def cancel(self, run: str, reason: str) -> bool:
+        """Ask a run to end; False when there is nothing to end."""
+        ...
 
 
 class Builds(Protocol):
@@ -111,6 +115,8 @@ class CandidateLoop:
         if not any(o.outcome == "error" for o in outcomes) or any(not o.outcome for o in outcomes):
             return None
         times = self._errors[state.id] = self._errors.get(state.id, -1) + 1
+        if times >= 2 * ERROR_RETRIES:
+            return None  # a person's turn: `trueup retry`
         if times % 2 == 0:
             return BACK_OFF_S[min(times // 2 + 2, len(BACK_OFF_S) - 1)]
         await self.retry(state.id, failed_only=True)
@@ -153,7 +159,8 @@ class CandidateLoop:
                 return await self._start(state, runs)
             case d.CancelRuns(runs, reason):
                 for run in runs:
-                    await self._runs.cancel(run, reason)
+                    if await self._runs.cancel(run, reason):
+                        await self._start(state, (run,))  # one that a kill left open is brought to its end
                 return False
             case d.BuildImages(repositories):
                 return await self._build(state, repositories)

@@ -151,8 +151,8 @@ class Loop:
             source = await self.book.source(id)
             for seen in list(source.candidates.values())[-50:]:
                 candidate = await self.book.candidate(seen.id)
-                if candidate.verdict.value == "pending" and not candidate.superseded_by:
-                    self.queue.wake(seen.id)
+                if candidate.verdict.value == "pending":
+                    self.queue.wake(seen.id)  # a superseded one may have a run that a kill left open
         for id in self.links.known_applications:
             self.queue.wake(id)
 

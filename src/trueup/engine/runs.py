@@ -89,8 +89,8 @@ class CandidateRuns:
     async def images(self, run: str) -> Sequence[tuple[BuiltImage, bool]]:
         return await self._pipelines.images(run)
 
-    async def cancel(self, run: str, reason: str) -> None:
-        await self._pipelines.cancel(run, reason)
+    async def cancel(self, run: str, reason: str) -> bool:
+        return await self._pipelines.cancel(run, reason)
 
     async def sweep(self) -> None:
         """After a start: end what a killed process left. Raises SandboxDown."""

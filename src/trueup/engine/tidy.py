@@ -48,7 +48,7 @@ async def needed(book: Book, records: Records) -> Needed:
         source = await book.source(id)
         for seen in list(source.candidates.values())[-ROLLBACKS:]:
             candidate = await book.candidate(seen.id)
-            runs |= {*candidate.required, *candidate.advisory}
+            runs |= {candidate.id, *candidate.required, *candidate.advisory}  # logs are kept under these names
             if candidate.verdict.value == "pending" and not candidate.superseded_by:
                 candidates.add(candidate.id)
     digests: set[str] = set()
