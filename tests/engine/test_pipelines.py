@@ -507,6 +507,17 @@ async def test_an_action_that_calls_itself_is_ended(ci: Ci) -> None:
     assert "more than 10 deep" in result.reason
 
 
+async def test_actions_that_multiply_end_with_the_jobs_time(ci: Ci) -> None:
+    for level in range(9):
+        steps = ", ".join([f"{{uses: ./a{level + 1}}}"] * 9)
+        ci.files.files[f"a{level}/action.yml"] = f"runs: {{using: composite, steps: [{steps}]}}"
+    ci.files.files["a9/action.yml"] = "runs: {using: composite, steps: [{shell: sh, run: 'true'}]}"
+    text = one_job("- uses: actions/checkout@v4\n- uses: ./a0", "    timeout-minutes: 0.01\n")
+    result = await ci.pipelines.run(ci.request(text))
+    assert result.outcome is Outcome.FAILURE
+    assert "timeout-minutes" in result.reason
+
+
 @pytest.mark.parametrize(
     "script",
     [

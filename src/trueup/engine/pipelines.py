@@ -371,9 +371,7 @@ class Pipelines:
     async def _legs(self, live: _Live, job: Job, legs: Sequence[Leg], fail_fast: bool, parallel: int) -> Done:
         gate = asyncio.Semaphore(parallel)
         stops = [Stop() for _ in legs]
-        live.stops.extend(stops)
-        if live.stop.asked:
-            self._stop(live, live.stop.reason)
+        live.stops.extend(stops)  # a job that begins after a cancel said always(): its steps run
 
         async def one(leg: Leg, stop: Stop) -> Done:
             if ended := live.state.jobs.get(leg.key):

@@ -143,6 +143,7 @@ class Running:
         self.failed = ""
         self.down = ""
         self.count = 0
+        self.nested = 0
         self.deadline = tools.clock.monotonic_s() + order.limits.job_s
 
     # --- expressions

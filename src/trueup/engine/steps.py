@@ -30,7 +30,7 @@ CANCELLED_S = 300.0  # what steps with always() get after a cancel
 SUMMARY_BYTES = 1 << 20
 OUTPUT_BYTES = 1 << 20
 LEAST_DISK_BYTES = 16 << 20
-MOST_STEPS = 1000
+MOST_NESTED = 10  # composite actions within one another, as GitHub
 _JUNIT = re.compile(r"--junit-?xml[= ]([^\s'\";|&]+)")
 _PROTECTED = ("GITHUB_", "RUNNER_", "TRUEUP_")
 
@@ -67,6 +67,8 @@ async def run_step(
 
 async def _attempt(running: Running, step: AnyStep, env: Mapping[str, str], more: Mapping[str, Json]) -> StepEnd:
     running.count += 1
+    if running.left_s() <= 0:
+        return StepEnd(Outcome.FAILURE, reason="the job's time was up (timeout-minutes)")
     timeout_s = minutes_s(running, step.timeout_minutes, more)
     before = len(running.session.down)
     try:
@@ -252,8 +254,8 @@ async def _run_composite(running: Running, step: UseStep, given: Mapping[str, st
     """An action of the repository itself: its steps with their own inputs and results."""
     dialect = running.tools.dialect
     folder = step.uses.removeprefix("./").rstrip("/")
-    if running.count > MOST_STEPS:
-        return StepEnd(Outcome.FAILURE, reason="actions of this repository call each other without end")
+    if running.nested >= MOST_NESTED:
+        return StepEnd(Outcome.FAILURE, reason=f"{step.place}: actions call each other more than {MOST_NESTED} deep")
     path, data = next(
         (
             (path, data)
@@ -273,8 +275,11 @@ async def _run_composite(running: Running, step: UseStep, given: Mapping[str, st
         return StepEnd(Outcome.FAILURE, reason=f"{step.place}: the input {missing[0]!r} of {step.uses} is required")
     results: dict[str, Json] = {}
     outer, running.failed = running.failed, ""
+    running.nested += 1
     for number, inner in enumerate(made.steps, 1):
-        await run_step(running, inner, str(number), results, inputs)
+        if running.left_s() > 0:
+            await run_step(running, inner, str(number), results, inputs)
+    running.nested -= 1
     reason, running.failed = running.failed, outer
     scope = running.scope(steps=results, inputs=inputs)
     outputs = {name: dialect.interpolate(text, scope) for name, text in made.outputs}

@@ -153,7 +153,8 @@ async def test_two_jobs_hold_two_uids(here: Machine) -> None:
     one, two = await executor.open(here.request("u1")), await executor.open(here.request("u2"))
     try:
         assert one.uid != two.uid
-        assert await Job(two).sh(f"ls {one.workspace}") != 0
+        for other in (one.workspace, one.workspace.parent / "control"):
+            assert await Job(two).sh(f"ls {other}") != 0
     finally:
         await one.close()
         await two.close()
