@@ -29,6 +29,7 @@ from trueup.ports import (
 CANCELLED_S = 300.0  # what steps with always() get after a cancel
 SUMMARY_BYTES = 1 << 20
 OUTPUT_BYTES = 1 << 20
+TIME_UP = "the job's time was up (timeout-minutes)"
 LEAST_DISK_BYTES = 16 << 20
 MOST_NESTED = 10  # composite actions within one another, as GitHub
 _JUNIT = re.compile(r"--junit-?xml[= ]([^\s'\";|&]+)")
@@ -68,7 +69,7 @@ async def run_step(
 async def _attempt(running: Running, step: AnyStep, env: Mapping[str, str], more: Mapping[str, Json]) -> StepEnd:
     running.count += 1
     if running.left_s() <= 0:
-        return StepEnd(Outcome.FAILURE, reason="the job's time was up (timeout-minutes)")
+        return StepEnd(Outcome.FAILURE, reason=TIME_UP)
     timeout_s = minutes_s(running, step.timeout_minutes, more)
     before = len(running.session.down)
     try:
@@ -277,8 +278,10 @@ async def _run_composite(running: Running, step: UseStep, given: Mapping[str, st
     outer, running.failed = running.failed, ""
     running.nested += 1
     for number, inner in enumerate(made.steps, 1):
-        if running.left_s() > 0:
-            await run_step(running, inner, str(number), results, inputs)
+        if running.left_s() <= 0:
+            running.failed = running.failed or TIME_UP
+            break
+        await run_step(running, inner, str(number), results, inputs)
     running.nested -= 1
     reason, running.failed = running.failed, outer
     scope = running.scope(steps=results, inputs=inputs)
