@@ -87,4 +87,11 @@ def emit(record: object, output: str, show: Callable[[Any, Console], None]) -> N
         sys.stdout.write(text.decode() + "\n")
         sys.stdout.flush()
         return
-    show(record, console())
+    screen = console()
+    if screen.is_terminal:
+        show(record, screen)
+        return
+    with screen.capture() as drawn:
+        show(record, screen)
+    for line in drawn.get().splitlines():
+        click.echo(line.rstrip())

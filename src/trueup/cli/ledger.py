@@ -78,7 +78,7 @@ def _show(found: Verification, console: Console) -> None:
 def _proven(how: str, proven: Proven | None) -> str:
     if proven is None:
         return f"{how}: nothing yet"
-    commit = f" by commit {proven.anchor[:10]}" if proven.anchor else ""
+    commit = f" by commit {proven.anchor[:10]}" if proven.anchor and how.startswith("anchored") else ""
     return f"{how}{commit}: {proven.events} events, up to {proven.time:%Y-%m-%d %H:%M:%S}Z"
 
 

@@ -73,6 +73,12 @@ def test_a_healthy_application_says_what_runs_since_when(story: Story, start: da
     assert application.drift == "container web-1 removed by hand" and application.drift_repaired
     assert found.summary is Summary.HEALTHY
     assert found.sources[0].writes == ()
+    newest = found.sources[0].newest
+    assert newest is not None and (newest.state, newest.reason) == (
+        "condemned",
+        "deployment/web: 0/1 ready: exit 1",
+    )
+    assert found.sources[0].stages[-1].detail == "undone by eeeeeeeeee"
     assert found.sources[0].ahead == 0, "commits that Git undid still count as ahead"
 
 
@@ -131,7 +137,11 @@ def test_why_walks_back_to_the_person_and_says_what_was_undone(story: Story) -> 
     assert chain(answer) == ["object", "rollout", "undo", "image", "pipeline", "commit", "author"]
     assert isinstance(answer, Why)
     by = {link.what: link for link in answer.links}
-    assert "Break it" in by["undo"].text and "exit 1" in by["undo"].text and "eeeeeeeeee" in by["undo"].text
+    assert (
+        "of cccccccccc “Break it”" in by["undo"].text
+        and "exit 1" in by["undo"].text
+        and "eeeeeeeeee" in by["undo"].text
+    )
     assert by["image"].id == DIGEST and by["image"].place == "app/Dockerfile"
     assert by["pipeline"].detail == ("pytest: success in 7.0 s, 5 tests passed",)
     assert by["author"].text == "Ann <ann@example.org>"

@@ -37,16 +37,18 @@ def history(found: History, console: Console) -> None:
 
 
 def why(found: Why, console: Console) -> None:
+    """One step back a row: what it is, what is said of it, where and when."""
+    table = grid("", "")
     for depth, link in enumerate(found.links):
-        arrow = "" if depth == 0 else "  " * (depth - 1) + "└ "
-        line = Text.assemble((arrow, "dim"), (f"{link.what} ", "bold cyan"), link.text)
+        said = Text(link.text)
         if link.place and link.place not in link.text:
-            line.append(f"  {link.place}", "dim")
+            said.append(f"  {link.place}", "dim")
         if link.time:
-            line.append(f"  {when(link.time)}", "dim")
-        console.print(line, soft_wrap=True)
+            said.append(f"  {when(link.time)}", "dim")
         for detail in link.detail:
-            console.print(Text(f"{'  ' * (depth + 1)}{detail}", "dim"), soft_wrap=True)
+            said.append(f"\n{detail}", "dim")
+        table.add_row(Text.assemble(("  " if depth == 0 else "← ", "dim"), (link.what, "bold cyan")), said)
+    console.print(table)
 
 
 def line(moment: Moment) -> Text:

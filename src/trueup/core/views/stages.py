@@ -156,6 +156,29 @@ def _verify(rollout: Rollout | None, now: datetime, over: bool) -> Stage:
     return Stage("verify", VERIFIED[rollout.outcome], seconds, rollout.reason)
 
 
+def _stated(chronicle: Chronicle, state: CandidateState) -> bool:
+    """Whether commits of ours that were pushed have stated every digest of this Candidate before."""
+    told = {w.candidate for s in chronicle.sources.values() for w in s.writes.values() if w.state is WriteState.PUSHED}
+    digests = {i.digest for c in told if c in chronicle.candidates for i in chronicle.candidates[c].images.values()}
+    return {i.digest for i in state.images.values()} <= digests
+
+
+def _undo(chronicle: Chronicle, state: CandidateState) -> Stage | None:
+    """What Git was told of a condemned Candidate, when it was told anything."""
+    for source in chronicle.sources.values():
+        write = source.write_for("undo", state.id)
+        if write is not None and write.state is WriteState.PUSHED:
+            return Stage("write-back", StageState.DONE, 0.0, f"undone by {short(write.commit)}")
+        if write is not None and write.state is WriteState.REFUSED:
+            waits = f"; waits on {write.waits_on}" if write.waits_on else ""
+            return Stage("write-back", StageState.HELD, 0.0, f"undo refused: {write.reason}{waits}")
+        if state.id in source.pinned:
+            return Stage("write-back", StageState.SKIPPED, 0.0, f"pinned out: {source.pinned[state.id]}")
+        if state.id in source.undo_held:
+            return Stage("write-back", StageState.HELD, 0.0, f"undo held: {source.undo_held[state.id]}")
+    return None
+
+
 def _write(chronicle: Chronicle, state: CandidateState, now: datetime) -> Stage:
     writes = [
         (source, w)
@@ -164,8 +187,10 @@ def _write(chronicle: Chronicle, state: CandidateState, now: datetime) -> Stage:
         if w.candidate == state.id and w.purpose in ("write-back", "deploy")
     ]
     if not writes:
-        if not state.images and state.verdict is Verdict.GREEN:
-            return Stage("write-back", StageState.SKIPPED, 0.0, "nothing to state")
+        if (undo := _undo(chronicle, state)) is not None:
+            return undo
+        if state.verdict is Verdict.GREEN and _stated(chronicle, state):
+            return Stage("write-back", StageState.SKIPPED, 0.0, "nothing new to state")
         return Stage("write-back", _rest(_over(state)))
     source, write = writes[-1]
     events = [e for e in chronicle.streams[source.id] if getattr(e.fact, "commit", "") == write.commit]

@@ -33,7 +33,7 @@ class CandidateBrief(Struct, frozen=True):
     commit: str
     subject: str
     author: str
-    state: str  # "pending" | "green" | "red" | "superseded"
+    state: str  # "pending" | "green" | "red" | "superseded" | "condemned"
     reason: str = ""
 
 
@@ -149,7 +149,7 @@ def _source(chronicle: Chronicle, state: SourceState, now: datetime) -> SourceSt
         gone=state.gone,
         down=state.down,
         rights=state.rights,
-        newest=brief(newest),
+        newest=brief(chronicle, newest),
         stages=stages(chronicle, newest.id, now) if newest else (),
         ahead=ahead,
         ahead_reason=reason,
@@ -161,11 +161,15 @@ def _source(chronicle: Chronicle, state: SourceState, now: datetime) -> SourceSt
     )
 
 
-def brief(state: CandidateState | None) -> CandidateBrief | None:
+def brief(chronicle: Chronicle, state: CandidateState | None) -> CandidateBrief | None:
+    """Where a Candidate stands; one that is condemned anywhere is condemned, with the reason."""
     if state is None:
         return None
-    name = "superseded" if state.superseded_by else state.verdict.value
-    return CandidateBrief(state.id, state.number, state.commit, state.subject, state.author, name, state.reason)
+    name, reason = "superseded" if state.superseded_by else state.verdict.value, state.reason
+    for application in chronicle.applications.values():
+        if state.id in application.condemned:
+            name, reason = "condemned", application.condemned[state.id]
+    return CandidateBrief(state.id, state.number, state.commit, state.subject, state.author, name, reason)
 
 
 def _paused(state: SourceState, now: datetime) -> PauseView | None:
@@ -265,7 +269,7 @@ def _application(
         source=state.source,
         health=state.health or ("progressing" if state.current else ""),
         reason=state.health_reason,
-        running=brief(_running(chronicle, stream)),
+        running=brief(chronicle, _running(chronicle, stream)),
         images=images_of(chronicle, state.last_good),
         since=healthy.ended if healthy else None,
         sync=_sync(own[-1], now) if own and own[-1].outcome != "healthy" else None,

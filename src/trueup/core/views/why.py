@@ -143,7 +143,7 @@ def _from_rollout(chronicle: Chronicle, own: list[Rollout], found: Object) -> It
     yield Link(
         what="rollout",
         id=f"{last.stream}#{last.attempt}",
-        text=f"rollout {last.attempt} ({last.why or 'push'}), {ended}{f': {last.reason}' if last.reason else ''}",
+        text=f"{last.attempt} ({last.why or 'push'}), {ended}{f': {last.reason}' if last.reason else ''}",
         time=last.started,
         by=last.who,
     )
@@ -170,7 +170,7 @@ def _undone(chronicle: Chronicle, own: list[Rollout]) -> Iterator[Link]:
     yield Link(
         what="undo",
         id=writes[-1].commit if writes else bad.candidate,
-        text=f"undoes {short(bad.commit)} “{bad.subject}” by {bad.author}: {bad.reason}{stated}",
+        text=f"of {short(bad.commit)} “{bad.subject}” by {bad.author}: {bad.reason}{stated}",
         time=bad.ended,
         by="trueup",
     )
@@ -209,7 +209,7 @@ def _deployed(chronicle: Chronicle, candidate: CandidateState) -> Link:
     return Link(
         what="deploy",
         id=candidate.commit,
-        text=f"commit {short(candidate.commit)} of ours in {source.name if source else candidate.source}: "
+        text=f"{short(candidate.commit)} of ours in {source.name if source else candidate.source}: "
         f"“{candidate.subject}”",
         time=candidate.created,
         by="trueup",
@@ -222,7 +222,7 @@ def _images(chronicle: Chronicle, candidate: CandidateState, found: Object | Non
     for event in chronicle.streams.get(candidate.id, ()):
         match event.fact:
             case ev.CandidateImage() as image if not found or image.digest in text:
-                how = "the same inputs were built before" if image.cached else "built"
+                how = "found again" if image.cached else "built"
                 yield Link(
                     what="image",
                     id=image.digest,
@@ -261,7 +261,7 @@ def _commit(chronicle: Chronicle, candidate: CandidateState) -> Link:
     return Link(
         what="commit",
         id=candidate.commit,
-        text=f"commit {short(candidate.commit)} “{candidate.subject}”{where}",
+        text=f"{short(candidate.commit)} “{candidate.subject}”{where}",
         time=candidate.created,
         by=candidate.author,
         place=source.url if source else "",
