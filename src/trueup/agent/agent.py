@@ -433,7 +433,7 @@ class Agent:
             refs, self._dirty = self._dirty, set()
             try:
                 for ref in sorted(refs):
-                    await self._pass(ref)
+                    await self._guarded_pass(ref)
                 await self.journal.flush()
                 pause = BACK_S[0]
             except StoreError as error:
@@ -454,6 +454,15 @@ class Agent:
             pass
         now = self._clock.now()
         self._dirty.update(ref for ref, at in due.items() if at <= now)
+
+    async def _guarded_pass(self, ref: Ref) -> None:
+        """The one place that catches everything: one object's trouble leaves the others alone."""
+        try:
+            await self._pass(ref)
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("a pass failed object=%s", ref)
 
     async def _pass(self, ref: Ref) -> None:
         workload = self.workloads.get(ref)

@@ -37,6 +37,8 @@ QUIET_S = 1.0  # a ready container that ends cleanly after this long was stopped
 PROOF_S = 2.0  # how long a container without a readiness probe runs before it counts as ready
 PROOF_AGAIN_S = 10.0  # the same after a crash
 ENDED_BY_SIGNAL = (0, 137, 143)  # what a server answers to SIGTERM or SIGKILL
+ENGINE_LIMIT = 3  # failures of Podman in a row before they are a replica's state
+AGAIN_S = 5.0
 STARTS_AT_ONCE = 8
 NOT_RUNNABLE = ("executable file not found", "no such file or directory", "permission denied", "not a directory")
 
@@ -164,7 +166,7 @@ class Pod:
         self._was_ready = self.row.ready
         if not self._adopting:
             self.adopted.set()
-        self._task = asyncio.create_task(self._keep_all(dict(adopt or {})), name=f"pod {self.name}")
+        self._task = asyncio.create_task(self._keep_for_ever(dict(adopt or {})), name=f"pod {self.name}")
 
     def poke(self) -> None:
         """Try again now what waits for something outside (a ConfigMap, an image)."""
@@ -223,8 +225,22 @@ class Pod:
 
     # --- keeping it
 
+    async def _keep_for_ever(self, adopt: dict[str, Listed]) -> None:
+        """`_keep_all` ends only by a mistake of ours: told, and begun again with what is there."""
+        while True:
+            try:
+                await self._keep_all(adopt)
+            except* Exception as errors:  # one pod's trouble must not leave it alone for ever
+                log.error("keeping a pod failed pod=%s", self.name, exc_info=errors)
+            await asyncio.sleep(AGAIN_S)
+            try:
+                adopt = {c.labels[LABEL_CONTAINER]: c for c in await self._mine()}
+            except EngineError:
+                adopt = {}
+
     async def _keep_all(self, adopt: dict[str, Listed]) -> None:
-        self._initialised = bool(self.row.containers) or any(c.state in ("running", "paused") for c in adopt.values())
+        known = bool(self.row.containers) or self._initialised
+        self._initialised = known or any(c.state in ("running", "paused") for c in adopt.values())
         await self._attempt_until_done(self._prepare, next(iter(self.runs.values())))
         async with asyncio.TaskGroup() as group:
             for run in self.runs.values():
@@ -278,13 +294,7 @@ class Pod:
 
     async def _keep(self, run: Run, adopt: Listed | None) -> None:
         if adopt is not None:
-            running = await self._adopt(run, adopt)
-            self._adopting.discard(run.container.name)
-            if not self._adopting:
-                self._settle()
-                self.adopted.set()
-            if not running:
-                await self._attempt_until_done(self._begin, run)
+            await self._attempt_until_done(lambda r: self._adopt_or_begin(r, adopt), run)
         else:
             had = self.row.containers.get(run.container.name)
             if had:
@@ -292,7 +302,7 @@ class Pod:
             await self._attempt_until_done(self._begin, run)
         while True:
             await run.ended.wait()
-            await self._mourn(run)
+            await self._attempt_until_done(self._mourn, run)
             await self._attempt_until_done(self._begin, run)
 
     async def _attempt_until_done(self, step: Callable[[Run], Awaitable[None]], run: Run) -> None:
@@ -330,7 +340,7 @@ class Pod:
             case EngineError() if any(sign in str(error) for sign in NOT_RUNNABLE) and "runc" in str(error).lower():
                 run.waiting = Waiting.START
             case _:
-                run.waiting = Waiting.ENGINE
+                run.waiting = Waiting.ENGINE if attempt >= ENGINE_LIMIT else run.waiting
                 return min(0.5 * 2.0 ** min(attempt, 6), 30.0)
         self._count_crash()
         return back_off_s(self.row.restarts - 1)
@@ -413,6 +423,20 @@ class Pod:
         for text in self.repairs:
             self._stage.drifted(self, text)
         self.repairs.clear()
+
+    async def _adopt_or_begin(self, run: Run, listed: Listed) -> None:
+        try:
+            running = await self._adopt(run, listed)
+        except EngineError as error:
+            if error.status != 404:
+                raise
+            running = False
+        self._adopting.discard(run.container.name)
+        if not self._adopting:
+            self._settle()
+            self.adopted.set()
+        if not running:
+            await self._begin(run)
 
     async def _adopt(self, run: Run, listed: Listed) -> bool:
         """Take over a container that a former agent started; False when it has ended."""
@@ -511,6 +535,8 @@ class Pod:
             await self._listen_for_removal(run)
         lines = self._masked(await self._stage.podman.tail(run.id, TAIL))
         await self._remove(run.id)
+        left = {name: container for name, container in self.row.containers.items() if name != run.container.name}
+        self.row = replace(self.row, containers=left)
         if run.hand or (clean and asyncio.get_running_loop().time() - run.last_hand_s > 60.0):
             run.last_hand_s = asyncio.get_running_loop().time()
             self.repairs.append(f"container {self._name(run)} {run.hand or 'stopped'} by hand")

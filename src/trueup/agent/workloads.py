@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import logging
 import secrets as randomness
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -20,6 +20,7 @@ from trueup.agent.store import (
     PodRow,
     Rollout,
     Store,
+    StoreError,
     Template,
     Write,
     drop_pod,
@@ -73,7 +74,9 @@ class Workload:
         self._lock = asyncio.Lock()
 
     def hold(self, held: Held | None) -> None:
-        """Take a new desired body; None ends all pods."""
+        """Take a new desired body; None ends all pods. One that was deleted in between begins anew."""
+        if self.held is None and held is not None:
+            self.rollout, self.current = Rollout(), ""
         self.held = held
         body = served(held.body) if held is not None else None
         self.deployment = body if isinstance(body, Deployment) else None
@@ -155,17 +158,14 @@ class Workload:
         rollout = Rollout(revisions=decision.revisions, progress=decision.progress, status=decision.status)
         new = [self._row(a.template) for a in decision.actions if isinstance(a, Create)]
         leaving = [self.pods[a.replica] for a in decision.actions if isinstance(a, Stop)]
-        for pod in leaving:
-            pod.row = replace(pod.row, stopping=True)
-        await self._store.write([*self._changes(rollout), *(put_pod(row) for row in new)])
+        stopping = [put_pod(replace(p.row, stopping=True)) for p in leaving]
+        await self._store.write([*self._changes(rollout), *(put_pod(row) for row in new), *stopping])
         self.rollout, self.look_again = rollout, decision.look_again
         for row in new:
             self._saved[row.name] = row
             assert self.held is not None
             self._make(row, self.held.application).start()
-        for pod in leaving:
-            log.info("pod leaves pod=%s", pod.name)
-            self._end(pod)
+        self._leave(leaving)
 
     def _changes(self, rollout: Rollout) -> list[Write]:
         out: list[Write] = []
@@ -178,6 +178,8 @@ class Workload:
         kept = {r.template for r in rollout.revisions} | {p.row.template for p in self.pods.values()}
         for name in [n for n in self.templates if n not in kept]:
             del self.templates[name]
+            self._parsed.pop(name, None)
+            self._saved_images.pop(name, None)
             out.append(drop_template(self.ref, name))
         for pod in self.pods.values():
             if self._saved.get(pod.name) != pod.row:
@@ -187,11 +189,8 @@ class Workload:
 
     async def _dissolve(self) -> None:
         leaving = [p for p in self.pods.values() if p.name not in self._ending]
-        for pod in leaving:
-            pod.row = replace(pod.row, stopping=True)
-        await self._store.write([put_pod(p.row) for p in leaving])
-        for pod in leaving:
-            self._end(pod)
+        await self._store.write([put_pod(replace(p.row, stopping=True)) for p in leaving])
+        self._leave(leaving)
         if self.empty:
             await self._store.write(drop_rollout(self.ref))
 
@@ -250,23 +249,30 @@ class Workload:
         self.pods[row.name] = pod
         return pod
 
+    def _leave(self, pods: Sequence[Pod]) -> None:
+        for pod in pods:
+            log.info("pod leaves pod=%s", pod.name)
+            pod.row = replace(pod.row, stopping=True)
+            self._end(pod)
+
     def _end(self, pod: Pod) -> None:
         if pod.name not in self._ending:
             self._ending[pod.name] = asyncio.create_task(self._ended(pod), name=f"end {pod.name}")
 
     async def _ended(self, pod: Pod) -> None:
+        """End it however often it takes, then forget it."""
         pause, longest = RETRY_S
         while True:
             try:
                 await pod.end(lambda: self._retire(pod))
+                await self._store.write([drop_pod(pod.name)])
                 break
-            except* EngineError as errors:
+            except* (EngineError, StoreError, OSError) as errors:
                 log.warning("a pod could not be ended yet pod=%s error=%s", pod.name, errors.exceptions[0])
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
         self.pods.pop(pod.name, None)
         self._saved.pop(pod.name, None)
-        await self._store.write([drop_pod(pod.name)])
         self._ending.pop(pod.name, None)
         self._wake()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -247,6 +248,80 @@ async def test_a_container_removed_while_the_agent_was_away_is_told(host: Host, 
         move = await drift(host, 0, "away")
         assert move.drift == f"container {victim} removed by hand"
         await web.healthy()
+
+
+async def test_after_a_reboot_the_last_state_serves(host: Host, machine: object) -> None:
+    async with site(host, machine, "reboot") as web:
+        before = web.containers()
+        hello = await host.hello()
+        assert hello is not None
+        os.kill(hello.pid, signal.SIGKILL)
+        machine.podman("kill", *before)  # type: ignore[attr-defined]
+        with sqlite3.connect(f"{host.layout.agent}/agent.db") as database:
+            database.execute("UPDATE meta SET value = 'an earlier boot' WHERE key = 'boot'")
+        database.close()
+        await host.ensure()
+        await web.healthy()
+        after = web.containers()
+        assert set(after) == set(before)
+        assert not set(after.values()) & set(before.values())
+        assert [p.restarts for p in (await host.overview()).pods if p.application == "reboot"] == [0, 0, 0]
+
+
+TWO = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: two}
+spec:
+  selector: {matchLabels: {app: two}}
+  template:
+    metadata: {labels: {app: two}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      volumes: [{name: data, emptyDir: {}}, {name: bye, hostPath: {path: BYE}}]
+      initContainers:
+        - name: init
+          image: IMAGE
+          command: [sh, -c, "echo from init > /data/index.html"]
+          volumeMounts: [{name: data, mountPath: /data}]
+      containers:
+        - name: web
+          image: IMAGE
+          command: [busybox, httpd, -f, -p, "8080", -h, /data]
+          securityContext: {runAsUser: 1000, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+          resources: {limits: {memory: 32Mi, cpu: 500m}}
+          volumeMounts: [{name: data, mountPath: /data}]
+          livenessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+        - name: side
+          image: IMAGE
+          command: [sh, -c, "while true; do busybox wget -qO- http://127.0.0.1:8080/; busybox sleep 0.2; done"]
+          volumeMounts: [{name: bye, mountPath: /bye}]
+          lifecycle: {preStop: {exec: {command: [sh, -c, "echo bye > /bye/said"]}}}
+          readinessProbe: {exec: {command: [busybox, wget, -qO-, "http://127.0.0.1:8080/"]}, periodSeconds: 1}
+"""
+
+
+async def test_containers_of_one_pod_share_an_address(machine: object, tmp_path: Path) -> None:
+    image = machine.image  # type: ignore[attr-defined]
+    body = yaml.safe_load(TWO.replace("IMAGE", image).replace("BYE", str(tmp_path)))
+    web = make_object(body, Place("two.yaml", 1))
+    host = Host(machine.layout, accepted=("hostPath",))  # type: ignore[attr-defined]
+    two = Site(host, machine, "two")
+    await host.apply("two", "c", [web])
+    await two.healthy()
+    names = {name.rsplit("-", 1)[1] for name in two.containers()}
+    assert names == {"web", "side", "infra"}
+    name = next(n for n in two.containers() if n.endswith("-web"))
+    assert "uid=1000" in machine.podman("exec", name, "busybox", "id")  # type: ignore[attr-defined]
+    before = two.containers()
+    machine.podman("kill", name.replace("-web", "-infra"))  # type: ignore[attr-defined]
+    assert "cut off" in (await drift(host, 0, "two")).drift
+    await two.healthy()
+    assert not set(two.containers().values()) & (set(before.values()) - {before[name.replace("-web", "-infra")]})
+    await host.delete("two", [web.ref])
+    await _gone(two)
+    assert (tmp_path / "said").read_text() == "bye\n"
+    await host.close()
 
 
 async def test_podmans_service_may_die(host: Host, machine: object) -> None:
