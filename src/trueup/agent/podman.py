@@ -358,6 +358,7 @@ class PodmanService:
             process = await asyncio.create_subprocess_exec(
                 *("podman", "system", "service", "--time", "0", f"unix://{self._layout.podman_socket}"),
                 env={**os.environ, "CONTAINERS_CONF": self._layout.containers_conf},
+                cwd=self._layout.agent,  # conmon leaves a file "oom" where Podman was started
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -68,6 +68,7 @@ class Containers:
         self._settings = settings
         self._runner = runner
         self._base = base
+        self._cwd = str(settings.containers_conf.parent)  # conmon leaves a file "oom" where Podman was started
         self._environment = {
             "PATH": os.defpath + ":/usr/sbin:/sbin:/usr/local/bin",
             "HOME": "/root",
@@ -98,7 +99,7 @@ class Containers:
                 await self.podman("rm", "-f", "-t", "0", "-i", container["Id"])
 
     async def podman(self, *args: str, timeout_s: float = 120.0) -> Ended:
-        return await admin((self._settings.podman, *args), self._environment, timeout_s)
+        return await admin((self._settings.podman, *args), self._environment, timeout_s, self._cwd)
 
     async def spawn(self, *args: str) -> asyncio.subprocess.Process:
         try:
@@ -106,6 +107,7 @@ class Containers:
                 self._settings.podman,
                 *args,
                 env=self._environment,
+                cwd=self._cwd,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

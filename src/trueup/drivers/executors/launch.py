@@ -62,12 +62,13 @@ def write_new(folder: Path, name: str, text: str, mode: int = 0o644) -> Path:
     return path
 
 
-async def admin(argv: Sequence[str], env: Mapping[str, str], timeout_s: float = ADMIN_S) -> Ended:
-    """Run a tool of ours to its end. Raises SandboxDown when it is missing or does not end."""
+async def admin(argv: Sequence[str], env: Mapping[str, str], timeout_s: float = ADMIN_S, cwd: str = "/") -> Ended:
+    """Run a tool of ours to its end, in `cwd`. Raises SandboxDown when it is missing or does not end."""
     try:
         process = await asyncio.create_subprocess_exec(
             *argv,
             env=dict(env),
+            cwd=cwd,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
