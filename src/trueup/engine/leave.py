@@ -78,10 +78,18 @@ async def _end_agent(layout: Layout) -> str:
     finally:
         await host.close()
     async with asyncio.timeout(AGENT_S):
-        # The agent is nobody's child here: its end is seen by looking.
-        while hello is not None and Path(f"/proc/{hello.pid}").exists():  # noqa: ASYNC110
+        # The agent is nobody's child here, or ours and never waited for: its end is seen by looking.
+        while hello is not None and _runs(hello.pid):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_S)
     return said
+
+
+def _runs(pid: int) -> bool:
+    """Source: proc(5), /proc/pid/stat: after the name in brackets comes the state, Z for a process that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 async def weigh(layout: Layout, environ: Mapping[str, str]) -> tuple[Kept, ...]:
