@@ -12,12 +12,14 @@ from msgspec.structs import replace
 from trueup.core import decide as d
 from trueup.core import events as ev
 from trueup.core.candidate import ApplicationState, CandidateState, Phase, child_id, wanted
+from trueup.core.index import Mark, moved
 from trueup.core.model import Action, Bundle, Change, Fault, Health, Judgement, Live, Plan, Ref
 from trueup.engine.book import Book
 from trueup.ports import Clock, ObjectInvalid, Records, Target, TargetDown
 
 _encode = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder(Bundle)
+AGAIN_S = 5.0
 
 
 class BundleRefused(Exception):
@@ -61,21 +63,62 @@ class ApplicationLoop:
         self._book, self._records, self._targets, self._planning = book, records, targets, planning
         self._clock, self._policy, self._wake = clock, policy, wake
         self._bundles: dict[str, Bundle] = {}
+        self._settled: dict[str, Mark] = {}  # what each application stood on when there was nothing left to do
+        self._moves: dict[str, int] = {}  # the last that the target told of each
 
     async def reconcile(self, id: str) -> float | None:
+        """One pass. What it left settled is looked at again when its mark moves (see `stale`); the rest soon."""
         for _ in range(50):
-            state = await self._book.application(id)
-            reading = await self._read(state)
-            actions = d.decide_application(state, reading.seen, self._policy, self._clock.now())
+            mark = await self._mark(id)
+            reading, actions = await self._look(id)
             progressed = False
             for action in actions:
                 progressed |= await self._perform(await self._book.application(id), reading, action)
             if not progressed:
                 break
-            self._wake(state.source)
+            self._wake((await self._book.application(id)).source)
         state = await self._book.application(id)
         settled = state.current is None or state.current.phase in (Phase.HEALTHY, Phase.CONDEMNED)
-        return 60.0 if settled else 5.0  # events wake it; this is for one that was lost
+        if not settled or (reading.seen.judgements is None and state.current is not None):
+            self._settled.pop(id, None)
+            return AGAIN_S  # events wake it; this is for one that was lost
+        self._settled[id] = mark
+        return None
+
+    # --- what a whole pass looks at --------------------------------------------------------------
+
+    def stale(self) -> tuple[str, ...]:
+        """The applications that were settled and that something has happened to since: none when nothing has."""
+        applications, stamp, moves = self._book.applications, self._book.stamp, self._moves
+        now = {
+            id: (state.seq, stamp(state.source), moves.get(id, 0))
+            for id in self._settled
+            if (state := applications.get(id)) is not None
+        }
+        return moved(now, self._settled)
+
+    def forget(self) -> tuple[str, ...]:
+        """Take nothing for settled: the applications to be looked at with everything they stand on."""
+        settled = tuple(self._settled)
+        self._settled.clear()
+        return settled
+
+    def moved(self, id: str, seq: int) -> None:
+        """The target says that something of this application is not as it was."""
+        self._moves[id] = seq
+
+    async def _mark(self, id: str) -> Mark:
+        state = await self._book.application(id)
+        return state.seq, self._book.stamp(state.source), self._moves.get(id, 0)
+
+    async def look(self, id: str) -> tuple[d.ApplicationAction, ...]:
+        """What a pass would do now, without doing it."""
+        return (await self._look(id))[1]
+
+    async def _look(self, id: str) -> tuple[_Reading, tuple[d.ApplicationAction, ...]]:
+        state = await self._book.application(id)
+        reading = await self._read(state)
+        return reading, d.decide_application(state, reading.seen, self._policy, self._clock.now())
 
     # --- reading ---------------------------------------------------------------------------------
 

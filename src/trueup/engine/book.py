@@ -6,7 +6,7 @@ says Conflict; then the stream is read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from trueup.core.candidate import (
     ApplicationState,
@@ -29,6 +29,11 @@ class Book:
         self._sources: dict[str, SourceState] = {}
         self._candidates: dict[str, CandidateState] = {}
         self._applications: dict[str, ApplicationState] = {}
+        self._stamps: dict[str, str] = {}  # source → another text after each event of it or of its Candidates
+
+    def stamp(self, source: str) -> str:
+        """Compares equal as long as nothing was appended about a source or its Candidates."""
+        return self._stamps.get(source, "")
 
     async def source(self, id: str) -> SourceState:
         if id not in self._sources:
@@ -47,6 +52,11 @@ class Book:
         if id not in self._applications:
             self._applications[id] = fold_application(ApplicationState(id), await self.ledger.read(id))
         return self._applications[id]
+
+    @property
+    def applications(self) -> Mapping[str, ApplicationState]:
+        """Those that were read already, by id."""
+        return self._applications
 
     def peek_application(self, id: str) -> ApplicationState | None:
         """What is folded already; None when it was never read."""
@@ -69,10 +79,20 @@ class Book:
             for states in (self._sources, self._candidates, self._applications):
                 states.pop(stream, None)
             raise
-        if stream in self._sources:
+        self.absorb(stream, events)
+        return events
+
+    def absorb(self, stream: str, events: Sequence[Event]) -> None:
+        """Fold what was appended to a stream that was read already."""
+        if stream in self._applications:
+            self._applications[stream] = fold_application(self._applications[stream], events)
+        elif stream in self._sources:
             self._sources[stream] = fold_source(self._sources[stream], events)
+            self._stamp(stream, stream, events)
         elif stream in self._candidates:
             self._candidates[stream] = fold_candidate(self._candidates[stream], events)
-        elif stream in self._applications:
-            self._applications[stream] = fold_application(self._applications[stream], events)
-        return events
+            self._stamp(self._candidates[stream].source, stream, events)
+
+    def _stamp(self, source: str, stream: str, events: Sequence[Event]) -> None:
+        if events:
+            self._stamps[source] = f"{stream}@{events[-1].seq}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -20,6 +21,9 @@ from trueup.engine.source import SourceLoop, Stating, no_anchor
 from trueup.ports import BuilderDown, Clock, Conflict, Ledger, LedgerFull, Moved, Records, Source, SourceError, Target
 
 log = logging.getLogger("trueup")
+
+SWEEP_S = 60.0
+RESYNC_SWEEPS = 10  # so many sweeps apart, every application is read anew, whatever was told of it
 
 
 class Watched(Struct, frozen=True):
@@ -126,6 +130,7 @@ class Loop:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             tasks.create_task(self._watch_target(), name="watch target")
+            tasks.create_task(self._sweep(), name="sweep")
             tasks.create_task(self.queue.run(), name="queue")
             await self.wake_all()
 
@@ -218,9 +223,18 @@ class Loop:
         async for moved in self.parts.target.watch(await self._last_moved()):
             if moved.application not in self.links.known_applications:
                 continue
+            self.applications.moved(moved.application, moved.seq)
             if moved.drift:
                 await self._record_drift(moved)
             self.queue.wake(moved.application)
+
+    async def _sweep(self) -> None:
+        """Events wake what they concern. This is for a wake that was lost, and now and then for a lost event."""
+        for number in itertools.count(1):
+            await asyncio.sleep(SWEEP_S)
+            again = self.applications.forget() if number % RESYNC_SWEEPS == 0 else self.applications.stale()
+            for id in again:
+                self.queue.wake(id)
 
     async def _last_moved(self) -> int:
         """Where the target's journal was read to: drift seen before is not told twice."""
