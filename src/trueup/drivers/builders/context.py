@@ -85,12 +85,18 @@ def read_inside(workspace: Path, path: Path, limit: int = DOCKERFILE_BYTES) -> b
     return data
 
 
+WITHOUT_GIT = ignore.rules(".git")
+
+
 def ignore_rules(workspace: Path, context: Path, dockerfile: Path) -> tuple[ignore.Rule, ...]:
-    """From `<Dockerfile>.dockerignore`, else `.dockerignore` of the context."""
+    """From `<Dockerfile>.dockerignore`, else `.dockerignore` of the context; `.git` is left out unless `!.git` stands.
+
+    It names the commit and the hour of its checkout, so that no build of an unchanged context would be found again.
+    Source: BuildKit leaves it out of Git contexts for the same reason (BUILDKIT_CONTEXT_KEEP_GIT_DIR)."""
     for path in (dockerfile.with_name(dockerfile.name + ".dockerignore"), context / ".dockerignore"):
         if os.path.lexists(path):
-            return ignore.rules(read_inside(workspace, path).decode(errors="replace"))
-    return ()
+            return (*WITHOUT_GIT, *ignore.rules(read_inside(workspace, path).decode(errors="replace")))
+    return WITHOUT_GIT
 
 
 def look(workspace: Path, context: Path, selection: Selection, into: Path | None = None, time_s: int = 0) -> Seen:
