@@ -341,7 +341,7 @@ class Pod:
                 run.waiting = Waiting.START
             case _:
                 run.waiting = Waiting.ENGINE if attempt >= ENGINE_LIMIT else run.waiting
-                return min(0.5 * 2.0 ** min(attempt, 6), 30.0)
+                return min(0.1 * 2.0 ** min(attempt, 9), 30.0)
         self._count_crash()
         return back_off_s(self.row.restarts - 1)
 

@@ -6,6 +6,7 @@ Source of the verbs: `trueup.agent.wire`, version 1. Never touches Podman itself
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -150,7 +151,8 @@ class Host:
                         after = move.seq
                         yield move
             except (aiohttp.ClientError, OSError, TimeoutError):
-                pass  # the agent restarts; what it had written comes again
+                with contextlib.suppress(TargetDown):  # told by whoever asks for something next
+                    await self.ensure()
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 
