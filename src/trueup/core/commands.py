@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import re
 import shlex
@@ -46,7 +47,7 @@ def gitlab_commands(doc: Doc) -> Iterator[Command]:
 
 
 _SH = re.compile(
-    r"""\b(?:sh|bat)\s*\(?\s*(?:script:\s*)?(?:'''(?P<a>.*?)'''|\"\"\"(?P<b>.*?)\"\"\"|'(?P<c>[^'\n]*)'|"(?P<d>[^"\n]*)")""",
+    r"""\b(?:sh|bat)\s*+\(?\s*+(?:script:\s*+)?(?:'''(?P<a>.*?)'''|\"\"\"(?P<b>.*?)\"\"\"|'(?P<c>[^'\n]*)'|"(?P<d>[^"\n]*)")""",
     re.DOTALL,
 )
 _STAGE = re.compile(r"""stage\s*\(\s*['"]([^'"\n]*)['"]""")
@@ -54,11 +55,14 @@ _STAGE = re.compile(r"""stage\s*\(\s*['"]([^'"\n]*)['"]""")
 
 def jenkins_commands(text: str, file: str) -> Iterator[Command]:
     """`sh '…'` steps of a Jenkinsfile, each with the stage it stands in."""
-    stages = [(found.start(), found.group(1)) for found in _STAGE.finditer(text)]
+    starts = [found.start() for found in _STAGE.finditer(text)]
+    names = ["", *jenkins_stages(text)]
+    line, counted = 1, 0
     for found in _SH.finditer(text):
         which = next(name for name in "abcd" if found.group(name) is not None)
-        line = text.count("\n", 0, found.start(which)) + 1
-        stage = next((name for at, name in reversed(stages) if at < found.start()), "")
+        line += text.count("\n", counted, found.start(which))
+        counted = found.start(which)
+        stage = names[bisect.bisect(starts, found.start())]
         yield from split_lines(found.group(which), Place(file, line), f"stage {stage}" if stage else "")
 
 

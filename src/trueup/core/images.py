@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from trueup.core.model import BuiltImage, Finding, ImageUse, Json, Object, Severity
 from trueup.core.objects import body_hash, containers, dotted, undotted
 from trueup.core.reference import ReferenceInvalid, parse, split
+from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, node_at, spans
 
 
@@ -145,7 +146,7 @@ def _one_of(images: Sequence[BuiltImage], uses: Sequence[ImageUse]) -> tuple[Bui
     what = ", ".join(f"{i.tag} from {i.place}" for i in images)
     message = f"the pipeline built {len(images)} different images of {last.repository}: {what}"
     return last, [
-        Finding(Severity.ERROR, "image-ambiguous", last.place, message, "Name one of the tags in the manifest.")
+        Finding(Severity.ERROR, "image-ambiguous", last.place, shown(message), "Name one of the tags in the manifest.")
     ]
 
 
@@ -167,7 +168,7 @@ def _by_last_component(
     images = ", ".join(f"{by_repository[name][0].repository!r} from {by_repository[name][0].place}" for name in rivals)
     message = f"built {images}, and the manifests use {places}: which is which cannot be told"
     fix = "Write the repository in the manifest exactly as the pipeline names it."
-    return "", [Finding(Severity.ERROR, "image-ambiguous", image.place, message, fix)]
+    return "", [Finding(Severity.ERROR, "image-ambiguous", image.place, shown(message), fix)]
 
 
 def _last(repository: str) -> str:
@@ -184,7 +185,7 @@ def _idle(idle: Sequence[BuiltImage], uses: Sequence[ImageUse], some_match: bool
             severity,
             "image-unmatched",
             image.place,
-            f"built {image.repository!r}, which no manifest uses; they use {places}",
+            shown(f"built {image.repository!r}, which no manifest uses; they use {places}"),
             "Write the same repository in both, or the same last path component.",
         )
         for image in idle
@@ -233,14 +234,14 @@ def _notes(uses: Sequence[ImageUse], chosen: Mapping[str, BuiltImage]) -> list[F
         if "$" in split(use.text)[1]:
             message = f"the tag of {use.text!r} is a variable that nobody fills in; it runs as {image.digest[:19]}"
             notes.append(
-                Finding(Severity.NOTE, "image-tag-variable", use.place, message, "Nothing: it deploys as built.")
+                Finding(Severity.NOTE, "image-tag-variable", use.place, shown(message), "Nothing: it deploys as built.")
             )
         if use.start < 0:
             message = (
                 f"the image {use.text!r} is written with escapes or over lines: it runs pinned, but Git cannot say so"
             )
             fix = "Write the image on one line, plain or in simple quotes."
-            notes.append(Finding(Severity.WARNING, "image-not-spliceable", use.place, message, fix))
+            notes.append(Finding(Severity.WARNING, "image-not-spliceable", use.place, shown(message), fix))
     return notes
 
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 from yaml._yaml import CParser
 
 from trueup.core.model import Finding, Json, Place, Severity
+from trueup.core.text import shown
 
 PathStep: TypeAlias = str | int
 
@@ -47,7 +48,7 @@ class YamlFault(Exception):
         self.place, self.message, self.fix = place, message, fix
 
     def finding(self, rule: str = "yaml-invalid", severity: Severity = Severity.ERROR) -> Finding:
-        return Finding(severity, rule, self.place, self.message, self.fix)
+        return Finding(severity, rule, self.place, shown(self.message), shown(self.fix))
 
 
 class Span(Struct, frozen=True):

@@ -135,7 +135,10 @@ def test_what_pip_installs_from_an_index(command: str, names: list[str]) -> None
         ("", ["promql-invalid"]),
         ("rate(x[5m]", ["promql-invalid"]),
         ("(" * 3000 + "x" + ")" * 1000, ["promql-invalid"]),
-        ("-" * 4000 + "x", []),
+        ("-" * 4000 + "x", ["promql-invalid"]),
+        ("abs(" * 25 + "x" + ")" * 25, ["promql-invalid"]),
+        ("abs(" * 20 + "x" + ")" * 20, []),
+        ("+".join(["x"] * 150), []),
         ("x" * 5000, ["promql-invalid"]),
     ],
 )
@@ -190,3 +193,27 @@ def test_hostile_names_and_contents_are_only_named() -> None:
     unreadable = [str(f.place) for f in got if f.rule == "manifest-unreadable"]
     assert unreadable == ["config/a\\nerror: forged.yaml:3", "k8s/bomb.yaml:8"]
     assert all("\n" not in str(f.place) and len(f.message) < 1000 for f in got)
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("Jenkinsfile", "sh  "), ("Jenkinsfile", "stage('a') sh 'x'\n"), ("Jenkinsfile", "sh \"\"\" "),
+        ("main.tf", "a "), ("main.tf", 'a "b" {}\n'), ("main.tf", "/*"), ("main.tf", "<<A\n"), ("main.tf", '"${'),
+        ("a-dashboard.json", "/* "),
+        ("a-dashboard.json", "/**/ "), ("k8s/a.yaml", "  \n"), ("k8s/a.yaml", "apiVersion"), ("Dockerfile", "FROM a\n"),
+        (".gitlab-ci.yml", "a: [\n"), ("requirements.txt", "a==1\n"),
+    ],
+)  # fmt: skip
+def test_long_hostile_files_end_and_are_at_most_named(path: str, unit: str) -> None:
+    """What costs the square of a file's length would not end here within the suite's patience."""
+    got = findings_of({path: (unit * (100_000 // len(unit))).encode()})
+    assert len(got) <= 1
+
+
+def test_what_a_repository_says_cannot_forge_lines() -> None:
+    files = {"monitoring/prometheus.yml": b'"\\e[31mscrape\\nforged: line": 1\n' + b"k" * 900 + b": 1\n"}
+    got = findings_of(files)
+    assert [f.rule for f in got] == ["prometheus-config"] * 2
+    assert all(f.message.isprintable() and len(f.message) < 1000 for f in got)
+    assert any("\\x1b[31mscrape\\nforged" in f.message for f in got)

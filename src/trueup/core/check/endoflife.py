@@ -65,6 +65,7 @@ ENDS: Mapping[str, Mapping[str, date]] = {
         "14": date(2026, 11, 12), "15": date(2027, 11, 11), "16": date(2028, 11, 9), "17": date(2029, 11, 8),
     },
 }  # fmt: skip
+MAX_DOCKERFILE = 32 << 10  # characters; stages refer to one another, so reading costs the square of their number
 _CODE_NAMES = {
     "jessie": "8", "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13",
     "xenial": "16.04", "bionic": "18.04", "focal": "20.04", "jammy": "22.04", "noble": "24.04",
@@ -76,7 +77,7 @@ _ACTION_INPUTS = {"python-version": "python", "node-version": "node", "go-versio
 def check(subject: Subject) -> Iterator[Finding]:
     for found in subject.found.dockerfiles:
         text = subject.text(found.path)
-        if text is not None:
+        if text is not None and len(text) <= MAX_DOCKERFILE:
             yield from _dockerfile(found.path, text, subject.today)
     for manifest in subject.manifests:
         for use in manifest.object.images:

@@ -41,6 +41,9 @@ ALERT_KEYS = frozenset({"alert", "expr", "for", "keep_firing_for", "labels", "an
 RECORD_KEYS = frozenset({"record", "expr", "labels"})
 
 
+_COMMENT = re.compile(rb"\s*(?://[^\n]*|#[^\n]*|/\*(?:[^*]|\*(?!/))*+\*/)")
+
+
 def check(subject: Subject) -> Iterator[Finding]:
     for path in subject.found.prometheus:
         yield from _each_doc(subject, path, lambda doc: _config(subject, doc))
@@ -167,7 +170,7 @@ def _expression(doc: Doc, at: tuple[PathStep, ...], text: Json) -> Iterator[Find
 
 
 def _dashboard(path: str, data: bytes) -> Iterator[Finding]:
-    if re.fullmatch(rb"\s*((//[^\n]*|#[^\n]*|/\*.*?\*/)\s*)*", data, re.DOTALL):
+    if not _after_comments(data):
         what = "only a comment" if data.strip() else "empty"
         yield DASHBOARD.at(Place(path, 1), f"the file is {what}, no JSON", "Export the dashboard from Grafana into it.")
         return
@@ -188,6 +191,14 @@ def _dashboard(path: str, data: bytes) -> Iterator[Finding]:
         )
         return
     yield from _expressions(board, path, data)
+
+
+def _after_comments(data: bytes) -> bytes:
+    """What is left after leading blanks and comments, none of which JSON has."""
+    at = 0
+    while found := _COMMENT.match(data, at):
+        at = found.end()
+    return data[at:].strip()
 
 
 def _expressions(board: Json, path: str, data: bytes) -> Iterator[Finding]:

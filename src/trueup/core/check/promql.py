@@ -54,6 +54,9 @@ _MEANT = {
     "log": ("ln", "log2", "log10"),
 }  # fmt: skip
 MAX_CHARACTERS = 4096
+MAX_OPERATORS = 200  # the parser takes the square of them: 4 ms for these, seconds for thousands
+MAX_DEPTH = 24
+MAX_UNKNOWN = 10  # told of one expression
 
 _STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`[^`]*`", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
@@ -63,6 +66,9 @@ _GRAFANA = re.compile(r"\$\{?__(?:rate_)?interval(?:_ms)?\}?|\$\{?__range(?:_s|_
 
 def findings(text: str, place: Place) -> Iterator[Finding]:
     """What is wrong with one expression whose first line is at `place`. Grafana's variables are allowed for."""
+    if len(text) > MAX_CHARACTERS:
+        yield INVALID.at(place, f"an expression of {len(text)} characters is not read", "Split it by recording rules.")
+        return
     blank = _STRING.sub(lambda m: re.sub(r"[^\n]", "s", m.group()), text)
     blank = _COMMENT.sub(lambda m: " " * len(m.group()), blank)
     doubled = [m.start() for m in re.finditer(r"\{\{", blank)]
@@ -72,10 +78,10 @@ def findings(text: str, place: Place) -> Iterator[Finding]:
             "Write single braces: `{status=\"500\"}`. (Doubled ones belong to annotations' templates.)",
         )  # fmt: skip
     unknown = [m for m in _CALL.finditer(blank) if not _known(m.group(1))]
-    for found in unknown:
+    for found in unknown[:MAX_UNKNOWN]:
         yield _unknown(found.group(1), _line(place, text, found.start(1)))
     if not doubled and not unknown:
-        yield from _parsed(text, place)
+        yield from _parsed(text, blank, place)
 
 
 def _known(word: str) -> bool:
@@ -88,10 +94,10 @@ def _unknown(name: str, place: Place) -> Finding:
     return UNKNOWN.at(place, f"PromQL has no function `{name}`", fix)
 
 
-def _parsed(text: str, place: Place) -> Iterator[Finding]:
+def _parsed(text: str, blank: str, place: Place) -> Iterator[Finding]:
     plain = re.sub(r"\$\{?\w+(?::\w+)?\}?", "x", _GRAFANA.sub("5m", text)) if "$" in text or "[[" in text else text
-    if len(plain) > MAX_CHARACTERS:
-        yield INVALID.at(place, f"an expression of {len(plain)} characters is not read", "Split it by recording rules.")
+    if _too_much(blank):
+        yield INVALID.at(place, "the expression is too long or too deep to be read", "Split it by recording rules.")
         return
     try:
         promql_parser.parse(plain.replace("holt_winters(", "double_exponential_smoothing("))
@@ -100,8 +106,16 @@ def _parsed(text: str, place: Place) -> Iterator[Finding]:
             yield INVALID.at(
                 place, f"no PromQL: {error}", "Correct the expression; `promtool check rules` says the same."
             )
-    except RecursionError:
-        yield INVALID.at(place, "the expression is nested too deeply to be read", "Split it by recording rules.")
+
+
+def _too_much(blank: str) -> bool:
+    """Judged without strings and comments."""
+    depth = deepest = 0
+    for character in blank:
+        depth += (character == "(") - (character == ")")
+        deepest = max(deepest, depth)
+    operators = len(re.findall(r"[-+*/%^<>]|\b(?:and|or|unless|atan2)\b|==|!=", blank))
+    return deepest > MAX_DEPTH or operators > MAX_OPERATORS
 
 
 def _line(place: Place, text: str, at: int) -> Place:

@@ -11,6 +11,7 @@ from msgspec import Struct
 from trueup.core.found import Found
 from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Oid, Place, Severity, Tree
+from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, Schema, YamlFault, documents
 
 
@@ -22,7 +23,7 @@ class Rule(Struct, frozen=True):
     says: str
 
     def at(self, place: Place, message: str, fix: str) -> Finding:
-        return Finding(self.severity, self.id, place, message, fix)
+        return Finding(self.severity, self.id, place, shown(message), shown(fix))
 
 
 class Subject(Struct, frozen=True):

@@ -6,6 +6,7 @@ Source: HashiCorp HCL native syntax specification; Terraform language, "Provider
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import re
 from collections.abc import Iterator
@@ -107,48 +108,61 @@ _TOKEN = re.compile(
     r"""|(?P<quote>")|(?P<brace>[{}])""",
     re.DOTALL,
 )
+MAX_HEAD = 400  # characters of a block's type and labels: looking further back would cost the square of a file
 _HEAD = re.compile(r"""([A-Za-z][\w-]*)((?:\s+(?:"(?:[^"\\]|\\.)*"|[A-Za-z][\w-]*))*)\s*\Z""")
 
 
 def blocks(text: str) -> Iterator[Block]:
     """The outermost blocks of a file or of a block's body. Raises Unclosed."""
-    depth, start, line_of_open, head = 0, 0, 0, None
-    at = mark = 0
+    lines = _Lines(text)
+    depth = start = opened = at = mark = 0
+    head: re.Match[str] | None = None
     while found := _TOKEN.search(text, at):
-        at = _skip(text, found)
+        at = _skip(text, found, lines)
         if found.group("brace") == "{":
             if depth == 0:
-                head = _HEAD.search(text, mark, found.start()) if mark <= found.start() else None
-                start, line_of_open = at, text.count("\n", 0, found.start()) + 1
+                head = _HEAD.search(text, max(mark, found.start() - MAX_HEAD), found.start())
+                start, opened = at, found.start()
             depth += 1
         elif found.group("brace") == "}":
             depth -= 1
             if depth < 0:
-                raise Unclosed(text.count("\n", 0, found.start()) + 1, "a `}` without its `{`, or a block")
+                raise Unclosed(lines.of(found.start()), "a `}` without its `{`, or a block")
             if depth == 0:
                 if head is not None:
-                    labels = tuple(re.findall(r'"((?:[^"\\]|\\.)*)"|([A-Za-z][\w-]*)', head.group(2)))
-                    line = text.count("\n", 0, head.start()) + 1
-                    yield Block(head.group(1), tuple(a or b for a, b in labels), line, text[start : found.start()])
+                    yield Block(head.group(1), _labels(head), lines.of(opened), text[start : found.start()])
                 mark = at
         elif found.group("comment") is not None and depth == 0:
             mark = at
     if depth:
-        raise Unclosed(line_of_open, "a block")
+        raise Unclosed(lines.of(opened), "a block")
 
 
-def _skip(text: str, found: re.Match[str]) -> int:
+def _labels(head: re.Match[str]) -> tuple[str, ...]:
+    return tuple(a or b for a, b in re.findall(r'"((?:[^"\\]|\\.)*)"|([A-Za-z][\w-]*)', head.group(2)))
+
+
+class _Lines:
+    """Line numbers of offsets, by bisection: counting from the top each time would cost the square of a file."""
+
+    def __init__(self, text: str) -> None:
+        self.starts = [found.end() for found in re.finditer("\n", text)]
+
+    def of(self, offset: int) -> int:
+        return bisect.bisect_right(self.starts, offset) + 1
+
+
+def _skip(text: str, found: re.Match[str], lines: _Lines) -> int:
     """Where to go on after a token: past the whole of a comment, heredoc or string."""
-    line = text.count("\n", 0, found.start()) + 1
     if found.group("heredoc") is not None:
         end = re.compile(rf"^[ \t]*{found.group('end')}[ \t]*$", re.MULTILINE).search(text, found.end())
         if end is None:
-            raise Unclosed(line, "a heredoc")
+            raise Unclosed(lines.of(found.start()), "a heredoc")
         return end.end()
     if found.group("quote") is not None:
-        return _string(text, found.end(), line)
+        return _string(text, found.end(), lines.of(found.start()))
     if found.group("comment") == "/*":
-        raise Unclosed(line, "a comment")
+        raise Unclosed(lines.of(found.start()), "a comment")
     return found.end()
 
 

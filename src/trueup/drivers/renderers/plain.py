@@ -12,6 +12,7 @@ from trueup.core.images import image_uses
 from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, Oid, Place, Severity, Tree
 from trueup.core.objects import Malformed, make_object
+from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, Limits, YamlFault, child, documents, too_large
 
 FILE_MODES = (0o100644, 0o100755, 0o100664)
@@ -74,10 +75,9 @@ def read_file(
             try:
                 manifests.append(_manifest(part, namespace))
             except Malformed as fault:
-                findings.append(
-                    Finding(Severity.ERROR, "manifest-invalid", part.key_place(*fault.path) if fault.path
-                            else part.place(), fault.message, fault.fix)
-                )  # fmt: skip
+                place = part.key_place(*fault.path) if fault.path else part.place()
+                message = shown(fault.message)
+                findings.append(Finding(Severity.ERROR, "manifest-invalid", place, message, fault.fix))
     if findings:
         raise Invalid(findings)
     return tuple(manifests)
