@@ -129,7 +129,13 @@ def status(
     """Everything at once. `judgements`: application id → what the target says now, when it could be asked."""
     applications = tuple(_application(chronicle, a, now, (judgements or {}).get(a, ())) for a in chronicle.applications)
     sources = tuple(_source(chronicle, s, now) for s in chronicle.sources.values())
-    return Status(summary=_summary(sources, applications), running=running, sources=sources, applications=applications)
+    return Status(
+        summary=_summary(sources, applications),
+        running=running,
+        sources=sources,
+        applications=applications,
+        problems=problems or {},
+    )
 
 
 # --- sources -------------------------------------------------------------------------------------
