@@ -14,7 +14,6 @@ from trueup.engine.candidate import Buildable
 from trueup.engine.joblog import JobLog
 from trueup.ports import Builder, BuilderDown, BuildFailed, BuildRequest, Source
 
-
 Secrets = Callable[[str, str], Awaitable[Mapping[str, str]]]  # (repository, environment) → name → value
 OpenLog = Callable[[str, str, Mapping[str, str]], AbstractAsyncContextManager[JobLog]]
 
