@@ -6,18 +6,11 @@ pass in which nothing moved costs a comparison of names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
-from msgspec import Struct
-
-from trueup.core.model import Bundle, Live, Object, Oid, Plan
-from trueup.core.objects import make_bundle
-from trueup.core.plan import plan
-from trueup.core.policy import Policy
-
-# (last seq of its stream, blob ids' digest or tree id of its files, the target's version of what it holds)
-Mark: TypeAlias = tuple[int, Oid, int]
+# (last seq of its stream, what its source and Candidates say, the last that its target told of it)
+Mark: TypeAlias = tuple[int, str, int]
 
 
 def moved(now: Mapping[str, Mark], seen: Mapping[str, Mark]) -> tuple[str, ...]:
@@ -28,41 +21,3 @@ def moved(now: Mapping[str, Mark], seen: Mapping[str, Mark]) -> tuple[str, ...]:
     if now == seen:
         return ()
     return tuple(sorted(name for name, _ in now.items() - seen.items()))
-
-
-class FileIndex(Struct, frozen=True):
-    """The manifests of one application as last read: path → blob id → objects."""
-
-    oids: Mapping[str, Oid] = {}
-    objects: Mapping[str, tuple[Object, ...]] = {}
-
-    def advance(self, oids: Mapping[str, Oid], read: Callable[[str], tuple[Object, ...]]) -> FileIndex:
-        """The index over `oids`; only files that are new or whose blob id changed are read."""
-        if oids == self.oids:
-            return self
-        changed = {path for path, _ in oids.items() - self.oids.items()}
-        return FileIndex(oids, {path: read(path) if path in changed else self.objects[path] for path in oids})
-
-    def bundle(self, application: str, candidate: str) -> Bundle:
-        return make_bundle(application, candidate, (each for listed in self.objects.values() for each in listed))
-
-
-class Settled(Struct, frozen=True):
-    """An application after its pass: what it was planned from, and the outcome."""
-
-    mark: Mark
-    files: FileIndex
-    bundle: Bundle
-    plan: Plan
-
-
-def replan(
-    before: Settled, mark: Mark, oids: Mapping[str, Oid], live: Live, read: Callable[[str], tuple[Object, ...]],
-    policy: Policy | None = None,
-) -> Settled:  # fmt: skip
-    """One application's pass: files by id, the Bundle only when a file changed, the plan."""
-    files = before.files.advance(oids, read)
-    bundle = (
-        before.bundle if files is before.files else files.bundle(before.bundle.application, before.bundle.candidate)
-    )
-    return Settled(mark, files, bundle, plan(bundle, live, policy))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -16,7 +16,7 @@ from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.check import merged
 from trueup.core.found import Dockerfile, Found
 from trueup.core.images import SpliceMismatch, Unmatched, bind, repository_of, splice, splices_by_file
-from trueup.core.manifests import Rendered
+from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import (
     BuiltImage,
     Bundle,
@@ -45,7 +45,9 @@ from trueup.engine.trees import differing
 from trueup.ports import Source
 
 Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered, frozenset[str]], Sequence[Finding]]
+Files = MutableMapping[tuple[str, Oid], tuple[Manifest, ...]]
 KEPT = 64  # commits
+KEPT_FILES = 4096  # manifests: a commit reads only those that it changes
 
 
 class Reading(Struct, frozen=True):
@@ -77,6 +79,7 @@ class RepositoryStudy:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
         self._policy = policy or Policy()
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
+        self._files: Files = {}
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -102,7 +105,9 @@ class RepositoryStudy:
     async def _read(self, source: Source, commit: Oid, name: str) -> Reading:
         tree = await source.tree(commit)
         blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
-        return await asyncio.to_thread(study, tree, blobs, name, self._check)
+        if len(self._files) > KEPT_FILES:
+            self._files.clear()
+        return await asyncio.to_thread(study, tree, blobs, name, self._check, self._files)
 
     async def look(self, source: str, commit: str, before: str = "") -> Look:
         reading = await self.read(self._sources[source], commit)
@@ -172,10 +177,10 @@ class RepositoryStudy:
         return planner.approval(plan)
 
 
-def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check) -> Reading:
-    """Pure: from a tree and the contents that matter to everything known about them."""
+def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check, files: Files | None = None) -> Reading:
+    """From a tree and the contents that matter to everything known about them. `files`: read before, by content."""
     found = convention.find(tree, blobs, name)
-    rendered = plain.render(tree, blobs, found.manifests)
+    rendered = plain.render(tree, blobs, found.manifests, kept=files)
     settings, wrong = (
         read_settings(blobs[tree[FILE].oid]) if FILE in tree and tree[FILE].oid in blobs else (Settings(), ())
     )
