@@ -142,6 +142,12 @@ def short(oid: str) -> str:
     return oid[:10]
 
 
+def short_tag(tag: str) -> str:
+    """A tag as people read it: a whole commit id is shortened as commits are."""
+    whole = len(tag) in (40, 64) and all(c in "0123456789abcdef" for c in tag)
+    return short(tag) if whole else tag
+
+
 def short_digest(digest: str) -> str:
     return digest[:19] if digest.startswith("sha256:") else digest[:12]
 

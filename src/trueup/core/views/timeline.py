@@ -9,7 +9,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from trueup.core import events as ev
-from trueup.core.views.chronicle import Chronicle, short, short_digest
+from trueup.core.views.chronicle import Chronicle, short, short_digest, short_tag
 
 
 class Tone(enum.Enum):
@@ -174,7 +174,7 @@ def _candidate(fact: ev.Fact) -> Said:
             return f"check: no errors{f', {warnings} warnings' if warnings else ''}", Tone.GOOD
         case ev.CandidateImage():
             how = "known already" if fact.cached else "built"
-            return f"image {fact.repository}:{fact.tag} {how}: {short_digest(fact.digest)}", Tone.GOOD
+            return f"image {fact.repository}:{short_tag(fact.tag)} {how}: {short_digest(fact.digest)}", Tone.GOOD
         case ev.CandidateGreen():
             return "green: may run", Tone.GOOD
         case ev.CandidateRed(reason=reason):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from trueup.core import events as ev
 from trueup.core.candidate import CandidateState
 from trueup.core.model import Bundle, Object
-from trueup.core.views.chronicle import Chronicle, runs_of, short, short_digest
+from trueup.core.views.chronicle import Chronicle, runs_of, short, short_digest, short_tag
 from trueup.core.views.history import Rollout, rollouts
 from trueup.core.views.timeline import took
 
@@ -226,7 +226,7 @@ def _images(chronicle: Chronicle, candidate: CandidateState, found: Object | Non
                 yield Link(
                     what="image",
                     id=image.digest,
-                    text=f"{image.repository}:{image.tag} is {short_digest(image.digest)}, {how}"
+                    text=f"{image.repository}:{short_tag(image.tag)} is {short_digest(image.digest)}, {how}"
                     + (f" by {chronicle.runs[image.run].workflow}" if image.run in chronicle.runs else ""),
                     time=event.time,
                     place=image.place,
