@@ -91,7 +91,7 @@ class Real:
         shutil.copy(BUSYBOX, self.person.clone / "busybox")
         (self.person.clone / "app").mkdir()
         (self.person.clone / "busybox").rename(self.person.clone / "app/busybox")
-        self.environ = {**os.environ, "TRUEUP_DEBUG": "1"}
+        self.environ = dict(os.environ)
         self.moments: list[Moment] = []
         self.traffic = Traffic(rate=100)
         self.loop = self._loop()
