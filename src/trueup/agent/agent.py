@@ -515,10 +515,11 @@ class Agent:
 
     async def resync(self) -> None:
         """Compare everything with what runs, for whatever an event failed to tell."""
+        expected = {container for pod in self.pods() for container in pod.running}
         listed = await self.podman.containers(self._label)
         by_id = {c.id: c for c in listed}
         for pod in self.pods():
-            pod.gone(by_id)
+            pod.gone(expected, by_id)
         await self._sweep([c for c in listed if c.labels.get(LABEL_ROLE) == "replica"])
         self._touch(*self.workloads)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -483,10 +483,16 @@ class Pod:
             run.hand = run.hand or "cut off"
             self._down(run)
 
-    def gone(self, listed: Mapping[str, Listed]) -> None:
-        """A full look at what is there, for events that were lost: containers by id."""
+    @property
+    def running(self) -> set[str]:
+        """The ids of its containers that run, as far as it knows."""
+        return {run.id for run in self.runs.values() if run.running}
+
+    def gone(self, expected: Collection[str], listed: Mapping[str, Listed]) -> None:
+        """A full look at what is there, for events that were lost: containers by id. `expected` was known to run
+        before the look began: what was started since is not in it."""
         for run in tuple(self.runs.values()):
-            if not run.running or run.id in self._stage.ours:
+            if not run.running or run.id not in expected or run.id in self._stage.ours:
                 continue
             seen = listed.get(run.id)
             if seen is None:
