@@ -72,6 +72,14 @@ TOOLS = (
     Tool("ip", "iproute2", ("ip", "-V"), (), "sets up the bridge"),
     Tool("runc", "runc", ("runc", "--version"), (1, 0), "starts containers"),
     Tool(
+        "catatonit",
+        "catatonit",
+        ("catatonit", "--version"),
+        (),
+        "ends what a pipeline's steps leave behind",
+        ("/usr/libexec/podman/catatonit", "/usr/libexec/catatonit/catatonit"),
+    ),
+    Tool(
         "netavark",
         "netavark",
         ("netavark", "--version"),
