@@ -32,6 +32,7 @@ integration: dev packages ## real Podman, HAProxy, registry and Git servers
 	$(BIN)/pytest -q -m integration
 
 check: dev packages lint types ## everything
+	@PYTHON=$(BIN)/python scripts/wheel
 	$(BIN)/pytest -q
 
 demo: setup ## the whole loop on this machine, under load (root or sudo)
@@ -43,7 +44,7 @@ bench: dev packages ## ratios measured in one run, see docs/performance.md
 	  echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 wheel: dev ## dist/*.whl, proven in a fresh environment
-	@scripts/wheel
+	@PYTHON=$(BIN)/python scripts/wheel
 
 lock: dev ## renew requirements*.lock
 	@scripts/lock
