@@ -16,7 +16,7 @@ from trueup.core.model import BuiltImage, Finding, Object, Severity
 from trueup.core.pipeline import Graph
 from trueup.engine.book import Book
 from trueup.engine.queue import BACK_OFF_S
-from trueup.ports import BuildFailed, Conflict, Records
+from trueup.ports import BuildFailed, CommitRefused, Conflict, Records
 
 _findings = msgspec.json.Encoder()
 
@@ -171,7 +171,12 @@ class CandidateLoop:
         return True
 
     async def _check(self, state: CandidateState) -> None:
-        look = await self._look(state)
+        try:
+            look = await self._look(state)
+        except CommitRefused as error:
+            refused = " ".join(str(error).split())
+            await self._book.write(state.id, state.seq, [ev.CandidateChecked(1, 0, "", refused)])
+            return
         errors = [f for f in look.findings if f.severity is Severity.ERROR]
         warnings = sum(f.severity is Severity.WARNING for f in look.findings)
         record = ""

@@ -6,6 +6,7 @@ Runs no repository code and touches no target. What was read is kept by commit; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 
@@ -42,7 +43,7 @@ from trueup.drivers.renderers import plain
 from trueup.engine.application import BundleRefused
 from trueup.engine.candidate import Buildable, Look
 from trueup.engine.trees import differing
-from trueup.ports import Source
+from trueup.ports import CommitRefused, Source
 
 Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered, frozenset[str]], Sequence[Finding]]
 Files = MutableMapping[tuple[str, Oid], tuple[Manifest, ...]]
@@ -113,7 +114,10 @@ class RepositoryStudy:
         reading = await self.read(self._sources[source], commit)
         changed: tuple[str, ...] | None = None
         if before:
-            changed = differing(await self._sources[source].tree(before), reading.tree)
+            with contextlib.suppress(
+                CommitRefused
+            ):  # then this push, which mends it, is taken as a change of everything
+                changed = differing(await self._sources[source].tree(before), reading.tree)
         happened = Happened(event="push", ref=self._refs[source], changed=changed)
         graphs = (p.graph for p in reading.pipelines if p.native and p.graph is not None)
         return Look(

@@ -39,6 +39,7 @@ NOT_OBJECTS = re.compile(
     r"|ctlptl\.dev|tilt\.dev|config\.openshift\.io/tool|score\.dev|helmfile)"
 )
 _YAML = (".yaml", ".yml")
+LFS = b"version https://git-lfs.github.com/spec/"
 _READ_LIMIT = Limits().size_bytes
 _SMALL = 1 << 20  # pipelines, Dockerfiles, Terraform, monitoring: larger ones are not read
 
@@ -148,6 +149,8 @@ def _manifests(text: Mapping[str, bytes]) -> list[str]:
 def is_manifest(path: str, data: bytes) -> bool:
     """Whether a file states Kubernetes objects: apiVersion and kind; in the conventional folders apiVersion is enough,
     so that a forgotten kind is said rather than skipped."""
+    if data.startswith(LFS) and _candidate(path):
+        return True  # refused by name by the renderer: what it states is not here, and so not gone either
     if path.endswith(".json"):
         version = _JSON_VERSION.search(data)
         return bool(version and _JSON_KIND.search(data) and not _is_tool(version))
