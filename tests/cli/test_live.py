@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from stories import START, tell
@@ -71,3 +73,24 @@ def test_nothing_is_drawn_by_time_while_nothing_happens() -> None:
     assert live.redraw_after_s(moving=False, fresh=True) is None
     assert live.redraw_after_s(moving=True, fresh=True) == live.TICK_S
     assert live.redraw_after_s(moving=False, fresh=False) == live.ASK_S, "the last word of the target would be missed"
+
+
+async def test_watching_another_process_needs_one_that_runs(tmp_path: Path) -> None:
+    from trueup.cli.errors import Away
+    from trueup.cli.watch import watch
+    from trueup.core.layout import Layout
+    from trueup.store.keys import open_keys
+    from trueup.store.sqlite import open_ledger
+
+    class Clock:
+        def now(self) -> datetime:
+            return START
+
+        def monotonic_s(self) -> float:
+            return 0.0
+
+    where = Layout(str(tmp_path))
+    ledger = await open_ledger(where.ledger, clock=Clock(), signer=open_keys(where.keys).signer)
+    await ledger.close()
+    with pytest.raises(Away, match="no `trueup up` answers"):
+        await watch(where)

@@ -93,6 +93,13 @@ def test_a_loop_is_asked_paused_resumed_ended_and_removed(remote: Path, trueup: 
         assert second.returncode == exits.AWAY and str(tmp_path / "state") in second.stderr
         assert str(process.pid) in second.stderr, "the first one is not named"
 
+        seen = tmp_path / "seen"
+        with seen.open("wb") as sink:
+            watching = subprocess.Popen(
+                [sys.executable, "-m", "trueup.cli", "--state", str(tmp_path / "state"), "status", "--watch"],
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+            )
         assert trueup("pause", "--for", "1h", "--why", "freeze").returncode == 0
         assert status()["sources"][0]["paused"]["why"] == "freeze"
         assert trueup("resume").returncode == 0
@@ -104,8 +111,13 @@ def test_a_loop_is_asked_paused_resumed_ended_and_removed(remote: Path, trueup: 
         assert "changes nothing" in trueup("plan", str(remote)).stdout
         assert trueup("ledger", "verify").returncode == 0
 
+        def shown() -> bool:  # said again until the other screen has opened
+            return trueup("pause", "--why", "for good").returncode == 0 and "for good" in seen.read_text()
+
+        until("the pause on the other screen", shown)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
+        assert watching.wait(timeout=60) == 0, seen.read_text()
     said = out.read_text()
     assert "healthy: " in said and "what runs goes on running" in said
     assert status()["running"] is False

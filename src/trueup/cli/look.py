@@ -31,18 +31,26 @@ CODES = {
 @state_option
 @output_option
 @click.option("--exit-code", is_flag=True, help="Tell by the exit code: 0 healthy, 1 degraded, 4 waits or in progress.")
+@click.option("--watch", "-w", is_flag=True, help="Go on showing what a running loop does, until it ends or Ctrl-C.")
 @click.pass_context
-def status(ctx: click.Context, state: str | None, output: str, exit_code: bool) -> None:
+def status(ctx: click.Context, state: str | None, output: str, exit_code: bool, watch: bool) -> None:
     """What runs, how well, and what it waits for.
 
     \b
     Examples:
       trueup status
+      trueup status --watch
       trueup status --output json | jq .summary
       trueup status --exit-code && echo all is well
     """
     from trueup.cli.show.status import status as show
+    from trueup.cli.watch import watch as go_on
 
+    if watch:
+        if output == "json" or exit_code:
+            raise click.UsageError("--watch shows and never ends by itself: leave out --output json and --exit-code")
+        run(go_on(layout(state)))
+        return
     found = run(_status(layout(state)))
     emit(found, output, show)
     if exit_code:

@@ -61,12 +61,14 @@ async def now(layout: Layout) -> Now | None:
 
 async def bundles(layout: Layout, known: Chronicle) -> Mapping[str, Bundle]:
     """Application id → the Bundle last applied there; without those whose record is gone."""
+    from trueup.store.keys import read_key
     from trueup.store.sqlite_records import ReadonlyRecords
 
     found: dict[str, Bundle] = {}
     if not os.path.exists(layout.records):
         return found
-    records = ReadonlyRecords(layout.records)
+    key = await asyncio.to_thread(read_key, Path(layout.keys) / "records.key", 32)
+    records = ReadonlyRecords(layout.records, key)
     try:
         for id, state in known.applications.items():
             data = await records.get(state.current.bundle) if state.current else None
