@@ -39,9 +39,8 @@ demo: setup ## the whole loop on this machine, under load (root or sudo)
 	@scripts/packages
 	$(BIN)/trueup demo
 
-bench: dev packages ## ratios measured in one run, see docs/performance.md
-	@for file in bench/*.py; do grep -q '^def main' $$file || continue; \
-	  echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: dev packages ## ratios measured in one run, into docs/performance.md (root or sudo)
+	$(BIN)/python bench --write docs/performance.md
 
 wheel: dev ## dist/*.whl, proven in a fresh environment
 	@PYTHON=$(BIN)/python scripts/wheel
