@@ -10,6 +10,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from trueup.ports import Conflict, LedgerFull
 from trueup.store.keys import Signer
 from trueup.store.memory import MemoryLedger
 from trueup.store.sqlite import LedgerDamaged, SqliteLedger, open_ledger, open_readonly
-from trueup.store.sqlite_records import RecordsDamaged, open_records
+from trueup.store.sqlite_records import ReadonlyRecords, RecordsDamaged, open_records
 from trueup.store.writer import COMMITS_BEFORE_MOVING
 
 ANN = Principal("git:ann@example.org", "push:abc")
@@ -330,13 +331,13 @@ class TestRecordsFile:
     async def test_nothing_of_an_erased_record_stays_on_the_disk(self, tmp_path: Path) -> None:
         ledger = MemoryLedger(Clock(), SIGNER)
         records = await open_records(str(tmp_path / "records.db"), clock=Clock(), secret=b"r", ledger=ledger)
-        secret = random.Random(2).randbytes(20_000)  # does not compress, so it would be seen as it is
-        key = await records.put("log", secret)
+        key = await records.put("log", random.Random(2).randbytes(20_000))  # does not compress
+        stored = self.stored(tmp_path)
         size = self.size(tmp_path)
-        assert secret[:64] in self.content(tmp_path)
+        assert stored[:64] in self.content(tmp_path)
         await records.erase(key, why="asked")
         left = self.content(tmp_path)
-        assert [at for at in range(0, len(secret), 64) if secret[at : at + 64] in left] == []
+        assert [at for at in range(0, len(stored), 64) if stored[at : at + 64] in left] == []
         assert self.size(tmp_path) < size - 15_000
         await records.close()
 
@@ -357,6 +358,31 @@ class TestRecordsFile:
         assert [await records.get(each) for each in (key, other)] == [None, b"two"]
         await records.close()
 
+    async def test_a_copy_of_the_file_does_not_tell_what_a_bundle_holds(self, tmp_path: Path) -> None:
+        ledger = MemoryLedger(Clock(), SIGNER)
+        place = str(tmp_path / "records.db")
+        records = await open_records(place, clock=Clock(), secret=b"r", ledger=ledger)
+        key = await records.put("bundle", b"kind: Secret, password: hunter2")
+        await records.close()
+        stored = self.stored(tmp_path)
+        assert b"hunter2" not in self.content(tmp_path)
+        with pytest.raises(zlib.error):
+            zlib.decompress(stored)
+        reader, stranger = ReadonlyRecords(place, b"r"), ReadonlyRecords(place, b"another key")
+        assert await reader.get(key) == b"kind: Secret, password: hunter2"
+        assert await stranger.get(key) is None
+        await reader.close()
+        await stranger.close()
+
+    async def test_records_of_a_version_that_did_not_seal_are_read(self, tmp_path: Path) -> None:
+        place = str(tmp_path / "records.db")
+        records = await open_records(place, clock=Clock(), secret=b"r", ledger=MemoryLedger(Clock(), SIGNER))
+        rows = [("a" * 32, "log", "", 0.0, 5, 0, b"plain"), ("b" * 32, "log", "", 0.0, 9, 1, zlib.compress(b"packed"))]
+        with contextlib.closing(sqlite3.connect(place)) as connection, connection:
+            connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        assert [await records.get(key) for key in ("a" * 32, "b" * 32)] == [b"plain", b"packed"]
+        await records.close()
+
     async def test_long_text_is_kept_compressed(self, tmp_path: Path) -> None:
         ledger = MemoryLedger(Clock(), SIGNER)
         records = await open_records(str(tmp_path / "records.db"), clock=Clock(), secret=b"r", ledger=ledger)
@@ -373,6 +399,11 @@ class TestRecordsFile:
 
     def content(self, folder: Path) -> bytes:
         return b"".join(file.read_bytes() for file in folder.iterdir())
+
+    def stored(self, folder: Path) -> bytes:
+        """What the file holds of its only record."""
+        with contextlib.closing(sqlite3.connect(folder / "records.db")) as connection:
+            return bytes(connection.execute("SELECT data FROM records").fetchone()[0])
 
     def size(self, folder: Path) -> int:
         return sum(file.stat().st_size for file in folder.iterdir() if not file.name.endswith("-shm"))

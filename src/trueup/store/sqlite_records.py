@@ -1,13 +1,16 @@
-"""Records in one SQLite file beside the ledger: compressed, under a keyed hash, erased for good.
+"""Records in one SQLite file beside the ledger: compressed, sealed, under a keyed hash, erased for good.
 
-A record is on the disk before its key is returned, so an event may refer to it. What is erased or expired is
-overwritten in the file (`secure_delete`) and leaves the log at once.
+A Bundle holds the bodies of Secrets: what is stored is AES-256-GCM under a key made from `keys/records.key`, so a copy
+of the file alone tells nothing. A record is on the disk before its key is returned, so an event may refer to it. What
+is erased or expired is overwritten in the file (`secure_delete`) and leaves the log at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hmac
 import os
+import secrets
 import sqlite3
 import zlib
 from collections.abc import Callable, Set
@@ -16,6 +19,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from trueup.core.events import Erased
 from trueup.core.ledger import ADMINISTRATION
@@ -36,7 +42,7 @@ CREATE TABLE IF NOT EXISTS records (
   stream TEXT NOT NULL,
   time REAL NOT NULL,  -- of the last put, seconds since 1970
   size INTEGER NOT NULL,  -- as stored
-  packed INTEGER NOT NULL,  -- 1: zlib
+  packed INTEGER NOT NULL,  -- 2: sealed zlib; 1: zlib and 0: as it is, by versions that did not seal
   data BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS records_by_time ON records (time, key, size);
@@ -47,6 +53,8 @@ COMMIT;
 PUT = """INSERT INTO records (key, kind, stream, time, size, packed, data) VALUES (?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (key) DO UPDATE SET time = excluded.time"""
 
+PLAIN, PACKED, SEALED = range(3)
+NONCE_BYTES = 12
 READ_TIMEOUT_S = 60.0
 BUSY_TIMEOUT_S = 10.0
 REMOVED_AT_ONCE = 100  # per transaction, so that a put between them does not wait long
@@ -67,8 +75,9 @@ async def open_records(path: str, *, clock: Clock, secret: bytes, ledger: Ledger
 class ReadonlyRecords:
     """Reads records beside a running `up`, or without one. `await close()` when done."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, secret: bytes) -> None:
         self._path = path
+        self._box = box_of(secret)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"reader of {path}")
         self._connection: sqlite3.Connection | None = None
 
@@ -76,9 +85,7 @@ class ReadonlyRecords:
         row = await self._ask(
             lambda connection: connection.execute("SELECT packed, data FROM records WHERE key = ?", (key,)).fetchone()
         )
-        if row is None:
-            return None
-        return zlib.decompress(row[1]) if row[0] else bytes(row[1])
+        return None if row is None else _opened(self._box, key, row[0], bytes(row[1]))
 
     async def expired(self, before_s: float, max_bytes: int, keep: Set[str]) -> tuple[list[str], int, int]:
         """What retention removes, how many bytes that frees, and how many are left."""
@@ -114,14 +121,15 @@ class SqliteRecords:
     def __init__(self, path: str, connection: sqlite3.Connection, clock: Clock, secret: bytes, ledger: Ledger) -> None:
         self._clock = clock
         self._secret = secret
+        self._box = box_of(secret)
         self._ledger = ledger
-        self._reader = ReadonlyRecords(path)
+        self._reader = ReadonlyRecords(path, secret)
         self._writer = Writer(path, connection, _NoTables())
 
     async def put(self, kind: str, data: bytes, *, stream: str = "") -> str:
-        key, packed = await asyncio.to_thread(_pack, self._secret, kind, data)
-        stored = packed if len(packed) < len(data) else data
-        row = (key, kind, stream, self._clock.now().timestamp(), len(stored), int(stored is packed), stored)
+        key = record_key(self._secret, kind, data)
+        stored = await asyncio.to_thread(_seal, self._box, key, data)
+        row = (key, kind, stream, self._clock.now().timestamp(), len(stored), SEALED, stored)
         await self._writer.submit(lambda connection: connection.execute(PUT, row).rowcount)
         return key
 
@@ -184,8 +192,26 @@ class _NoTables:
     def committed(self, result: Any) -> None: ...
 
 
-def _pack(secret: bytes, kind: str, data: bytes) -> tuple[str, bytes]:
-    return record_key(secret, kind, data), zlib.compress(data)
+def box_of(secret: bytes) -> AESGCM:
+    """What seals records; another key than the one that names them, made from the same secret."""
+    return AESGCM(hmac.digest(secret, b"trueup records at rest", "sha256"))
+
+
+def _seal(box: AESGCM, key: str, data: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    return nonce + box.encrypt(nonce, zlib.compress(data), key.encode())
+
+
+def _opened(box: AESGCM, key: str, packed: int, stored: bytes) -> bytes | None:
+    """None when it was sealed under another `keys/records.key`: lost like one that has expired."""
+    if packed == PLAIN:
+        return stored
+    if packed == SEALED:
+        try:
+            stored = box.decrypt(stored[:NONCE_BYTES], stored[NONCE_BYTES:], key.encode())
+        except InvalidTag:
+            return None
+    return zlib.decompress(stored)
 
 
 def _open_writing(path: str) -> sqlite3.Connection:
