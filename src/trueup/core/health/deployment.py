@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from trueup.core.health.telling import telling
 from trueup.core.model import Fault, Health, Json, Judgement, Ref
 from trueup.core.workload import WORLDLY, Replica, Waiting
 
@@ -64,16 +65,9 @@ def _why(replica: Replica) -> str:
     """ "web-7c9-x2k4p CrashLoopBackOff: exit 1: ModuleNotFoundError: No module named 'flask'" """
     parts = [replica.message] if replica.message else []
     if replica.restarts and replica.lines:
-        parts.append(_telling(replica.lines))
+        parts.append(telling(replica.lines))
     state = replica.waiting.value or ("not ready" if replica.ready_since is None else "")
     return ": ".join([f"{replica.name} {state}".strip(), *(p for p in parts if p)])[:400]
-
-
-def _telling(lines: Sequence[str]) -> str:
-    """The line that most likely says what went wrong: an error's own, else the last one that says anything."""
-    said = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in said if "error" in line.lower() or "exception" in line.lower()]
-    return (errors or said or [""])[-1][:200]
 
 
 def _degraded(ref: Ref, facts: WorkloadFacts, old: Sequence[Replica], bad: Replica, reason: str) -> Judgement:
