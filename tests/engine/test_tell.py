@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from engine.world import FIRST, World
+from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.drivers.sources.memory import MemoryRemote
+from trueup.engine.book import Book
 from trueup.engine.tell import Teller
 from trueup.ports import SourceError
 
@@ -74,3 +78,52 @@ async def test_a_red_push_is_a_failure_with_its_reason(tmp_path: Path) -> None:
         finally:
             teller.cancel()
             await asyncio.gather(teller, return_exceptions=True)
+
+
+class Early(Book):
+    """A book as a follower finds it that is quicker than the one who appends: without the newest events."""
+
+    async def candidate(self, id: str) -> CandidateState:
+        return CandidateState(id)
+
+    async def application(self, id: str) -> ApplicationState:
+        return replace(await super().application(id), seq=0, current=None)
+
+
+async def test_a_follower_quicker_than_the_book_still_tells_red_with_its_reason(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    async with World(tmp_path, remotes=[remote]) as world:
+        assert world.loop is not None
+        forge, inbox = Forge(), Inbox()
+        early = Early(world.loop.book.ledger)
+        teller = asyncio.create_task(Teller(early, {world.source: forge}, inbox, "default").run())
+        try:
+            red = remote.push({**FIRST, "pipeline": "fail\n"}, "red")
+            await world.settle()
+            await world.until(lambda: (red, "failure", "pipeline says fail") in forge.said)
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+
+
+async def test_after_a_restart_the_newest_commit_is_told_once_more(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    async with World(tmp_path, remotes=[remote]) as world:
+
+        async def told(expected: tuple[str, str, str]) -> None:
+            assert world.loop is not None
+            forge = Forge()
+            teller = asyncio.create_task(Teller(world.loop.book, {world.source: forge}, None, "default").run())
+            try:
+                await world.until(lambda: forge.said == [expected])
+            finally:
+                teller.cancel()
+                await asyncio.gather(teller, return_exceptions=True)
+
+        good = remote.push(FIRST, "first")
+        await world.settle()
+        for _ in range(2):
+            await told((good, "success", "runs and is healthy"))
+        red = remote.push({"pipeline": "fail\n"}, "red")
+        await world.settle()
+        await told((red, "failure", "pipeline says fail"))

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trueup.core import events as ev
-from trueup.core.candidate import ApplicationState, CandidateState, Verdict
+from trueup.core.candidate import ApplicationState, CandidateState, Verdict, fold_application, fold_candidate
 from trueup.engine.book import Book
 from trueup.ports import CommitState, Conflict, Notify, SourceError
 
 log = logging.getLogger("trueup")
+HEALTHY = "runs and is healthy"
 RETRIES_S = (1.0, 5.0, 30.0, 120.0)
 
 
@@ -30,33 +31,47 @@ class Teller:
 
     async def run(self) -> None:
         """Until cancelled."""
+        news = self._book.ledger.follow()  # before the past is read: nothing falls between
+        await self._tell_again()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._reports())
-            async for event in self._book.ledger.follow():
+            async for event in news:
                 await self.take(event)
+
+    async def _tell_again(self) -> None:
+        """What the forge may have missed while we were away: the newest commit of each source."""
+        for id in self._states:
+            newest = (await self._book.source(id)).newest
+            if newest is not None:
+                candidate = await self._book.candidate(newest.id)
+                self._want(candidate, *_standing(candidate, await self._applications(id)))
+
+    async def _applications(self, source: str) -> list[ApplicationState]:
+        every = [await self._book.application(stream) for stream in await self._book.ledger.heads("application")]
+        return [application for application in every if application.source == source]
 
     async def take(self, event: ev.Event) -> None:
         match event.fact:
             case ev.CandidateCreated() | ev.CandidateRed() | ev.CandidateGreen() | ev.CandidateSuperseded():
-                candidate = await self._book.candidate(event.stream)
+                candidate = await self._candidate_at(event)
                 self._want(candidate, *_of_candidate(candidate))
                 if isinstance(event.fact, ev.CandidateRed):
                     await self._red(candidate)
             case ev.SyncStarted(candidate=id, why="push"):
                 self._want(await self._book.candidate(id), "pending", "rolling out")
             case ev.SyncCondemned(candidate=id, reason=reason):
-                await self._sick(event.stream, id, reason)
+                await self._sick(event, id, reason)
             case ev.SyncHeld(candidate=id, reason=reason):
-                await self._sick(event.stream, id, f"held: {reason}")
+                await self._sick(event, id, f"held: {reason}")
             case ev.SyncHealthy(candidate=id):
-                self._want(await self._book.candidate(id), "success", "runs and is healthy")
-                await self._well(event.stream)
+                self._want(await self._book.candidate(id), "success", HEALTHY)
+                await self._well(event)
             case ev.HealthChanged(health="degraded" | "missing", reason=reason):
-                application = await self._book.application(event.stream)
+                application = await self._application_at(event)
                 if application.current is not None:
-                    await self._sick(event.stream, application.current.candidate, reason, report=False)
+                    await self._sick(event, application.current.candidate, reason, report=False)
             case ev.HealthChanged(health="healthy"):
-                await self._well(event.stream)
+                await self._well(event)
             case _:
                 pass
 
@@ -65,23 +80,35 @@ class Teller:
             self._wanted[candidate.commit] = (candidate.source, state, reason)
             self._changed.set()
 
-    async def _sick(self, stream: str, id: str, reason: str, *, report: bool = True) -> None:
-        application, candidate = await self._book.application(stream), await self._book.candidate(id)
+    async def _candidate_at(self, event: ev.Event) -> CandidateState:
+        """Not older than the event: a follower hears of it before the book of whoever appended it has folded it."""
+        known = await self._book.candidate(event.stream)
+        if known.seq >= event.seq:
+            return known
+        return fold_candidate(CandidateState(event.stream), await self._book.ledger.read(event.stream))
+
+    async def _application_at(self, event: ev.Event) -> ApplicationState:
+        known = await self._book.application(event.stream)
+        if known.seq >= event.seq:
+            return known
+        return fold_application(ApplicationState(event.stream), await self._book.ledger.read(event.stream))
+
+    async def _sick(self, event: ev.Event, id: str, reason: str, *, report: bool = True) -> None:
+        application, candidate = await self._application_at(event), await self._book.candidate(id)
         if report:
             self._want(candidate, "failure", reason)
         if application.told != "failure":
             await self._send(application, "failure", candidate, reason)
 
-    async def _well(self, stream: str) -> None:
-        application = await self._book.application(stream)
+    async def _well(self, event: ev.Event) -> None:
+        application = await self._application_at(event)
         if application.told == "failure" and application.current is not None:
             candidate = await self._book.candidate(application.current.candidate)
             await self._send(application, "recovery", candidate, "what runs is healthy")
 
     async def _red(self, candidate: CandidateState) -> None:
-        for stream in await self._book.ledger.heads("application"):
-            application = await self._book.application(stream)
-            if application.source == candidate.source and application.told != "failure":
+        for application in await self._applications(candidate.source):
+            if application.told != "failure":
                 await self._send(application, "failure", candidate, candidate.reason)
 
     async def _send(self, application: ApplicationState, what: str, candidate: CandidateState, reason: str) -> None:
@@ -146,3 +173,15 @@ def _of_candidate(candidate: CandidateState) -> tuple[str, str]:
     if candidate.verdict is Verdict.GREEN:
         return "pending", "green; waiting to be rolled out"
     return "pending", "checking"
+
+
+def _standing(candidate: CandidateState, applications: Sequence[ApplicationState]) -> tuple[str, str]:
+    """How a commit fares that was decided on before we were started."""
+    if candidate.verdict is not Verdict.GREEN:
+        return _of_candidate(candidate)
+    condemned = next((a.condemned[candidate.id] for a in applications if candidate.id in a.condemned), None)
+    if condemned is not None:
+        return "failure", condemned
+    if applications and all(a.last_good == candidate.id for a in applications):
+        return "success", HEALTHY
+    return _of_candidate(candidate)
