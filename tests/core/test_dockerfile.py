@@ -3,11 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trueup.core import ignore
 from trueup.core.dockerfile import (
+    LONGEST_VALUE,
     Base,
     DockerfileInvalid,
     bases,
@@ -162,6 +163,7 @@ def test_seen_by_copy() -> None:
 
 
 @given(st.text(max_size=80))
+@example("\\")
 def test_any_text_is_read_or_refused_by_name(text: str) -> None:
     try:
         found = read("FROM a\n" + text)
@@ -171,3 +173,23 @@ def test_any_text_is_read_or_refused_by_name(text: str) -> None:
     assert found.instructions[0].word == "FROM"
     rules = ignore.rules(text)
     ignore.ignored("a/b", rules)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FROM a AS b\n" * 50_000,
+        "FROM a\n" + "RUN x\n" * 100_000,
+        "".join(f"FROM s{i - 1} AS s{i}\nCOPY --from=elsewhere a b\n" for i in range(20_000)),
+    ],
+    ids=["stages", "instructions", "chain"],
+)
+def test_a_huge_dockerfile_is_read_line_by_line_not_line_times_line(text: str) -> None:
+    found = read(text)  # a quarter of an hour each, when every line copied those before it
+    assert found.instructions[-1].line == text.count("\n")
+    assert needed(found)[-1].index == len(found.stages) - 1
+
+
+def test_variables_of_variables_do_not_grow_without_end() -> None:
+    found = read("ARG A=x\n" + "ARG A=$A$A\n" * 60 + "FROM $A\n")
+    assert len(found.stages[0].image) <= LONGEST_VALUE

@@ -6,6 +6,7 @@ Source: Docker documentation, "Dockerfile reference" (syntax 1.7); moby/buildkit
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
 import shlex
@@ -15,6 +16,7 @@ from msgspec import Struct
 
 from trueup.core.model import Place
 
+LONGEST_VALUE = 65536
 WORDS = frozenset(
     [
         "ADD",
@@ -138,7 +140,9 @@ def _instructions(lines: Sequence[str], file: str, escape: str) -> list[Instruct
             at += 1
             continue
         start, (text, at) = at, _logical_line(lines, at, escape)
-        word, rest = [*text.strip().split(None, 1), ""][:2]
+        word, rest = [*text.strip().split(None, 1), "", ""][:2]
+        if not word:
+            continue  # a continuation of nothing
         word = word.upper()
         place = Place(file, start + 1)
         if word not in WORDS:
@@ -195,29 +199,33 @@ def _heredocs(rest: str, lines: Sequence[str], at: int, place: Place) -> tuple[t
 
 def _stages(instructions: Sequence[Instruction], file: str, args: Mapping[str, str]) -> tuple[Stage, ...]:
     known: dict[str, str] = dict(PLATFORM_ARGS)
-    stages: list[Stage] = []
-    body: list[Instruction] = []
+    begun: list[Stage] = []  # without their instructions
+    bodies: list[list[Instruction]] = []
+    named: dict[str, int] = {}  # the newest stage of a name so far
     for instruction in instructions:
         if instruction.word == "FROM":
-            stages.append(_stage(instruction, stages, file, known))
-            body = [instruction]
-        elif not stages:
-            if instruction.word != "ARG":
-                raise DockerfileInvalid(
-                    Place(file, instruction.line), f"{instruction.word} stands before the first FROM"
-                )
+            stage = _stage(instruction, len(begun), named, file, known)
+            begun.append(stage)
+            bodies.append([instruction])
+            if stage.name:
+                named[stage.name] = stage.index
+        elif begun:
+            bodies[-1].append(instruction)
+        elif instruction.word == "ARG":
             known.update(_arg(instruction.rest, known, args))
-            continue
         else:
-            body.append(instruction)
-        last = stages[-1]
-        stages[-1] = Stage(last.index, last.image, last.name, last.base, tuple(body))
-    if not stages:
+            raise DockerfileInvalid(Place(file, instruction.line), f"{instruction.word} stands before the first FROM")
+    if not begun:
         raise DockerfileInvalid(Place(file), "no FROM: a Dockerfile begins with FROM <image>")
-    return tuple(stages)
+    return tuple(
+        Stage(each.index, each.image, each.name, each.base, tuple(body))
+        for each, body in zip(begun, bodies, strict=True)
+    )
 
 
-def _stage(instruction: Instruction, before: Sequence[Stage], file: str, known: Mapping[str, str]) -> Stage:
+def _stage(
+    instruction: Instruction, index: int, named: Mapping[str, int], file: str, known: Mapping[str, str]
+) -> Stage:
     words = instruction.rest.split()
     place = Place(file, instruction.line)
     if len(words) not in (1, 3) or (len(words) == 3 and words[1].lower() != "as"):
@@ -226,8 +234,7 @@ def _stage(instruction: Instruction, before: Sequence[Stage], file: str, known: 
     if not image:
         raise DockerfileInvalid(place, f"FROM {words[0]} is empty: give the ARG before it a default, or --build-arg")
     name = words[2].lower() if len(words) == 3 else ""
-    base = next((stage.index for stage in reversed(before) if stage.name and stage.name == image.lower()), -1)
-    return Stage(len(before), image, name, base, ())
+    return Stage(index, image, name, named.get(image.lower(), -1), ())
 
 
 def _arg(rest: str, known: Mapping[str, str], args: Mapping[str, str]) -> dict[str, str]:
@@ -242,9 +249,18 @@ def _arg(rest: str, known: Mapping[str, str], args: Mapping[str, str]) -> dict[s
 
 
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """Variables as a Dockerfile has them: $X, ${X}, ${X:-default}, ${X:+other}; unknown is empty."""
+    """Variables as a Dockerfile has them: $X, ${X}, ${X:-default}, ${X:+other}; unknown is empty.
+
+    What variables of variables grow to is cut off at LONGEST_VALUE characters: nothing has such a name."""
+    room = LONGEST_VALUE
 
     def value(found: re.Match[str]) -> str:
+        nonlocal room
+        given = said(found)[:room]
+        room -= len(given)
+        return given
+
+    def said(found: re.Match[str]) -> str:
         if found[0] == "\\$":
             return "$"
         name = found[1] or found[2]
@@ -270,10 +286,11 @@ def _words(rest: str) -> list[str]:
 
 def needed(dockerfile: Dockerfile, target: str = "") -> tuple[Stage, ...]:
     """The stages that `target` (name or number, "" the last) is made from, itself last. Raises DockerfileInvalid."""
-    last = _find(dockerfile, target) if target else len(dockerfile.stages) - 1
+    names, count = _names(dockerfile), len(dockerfile.stages)
+    last = _find(names, target, count) if target else count - 1
     if last is None:
-        names = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages)
-        raise DockerfileInvalid(Place(dockerfile.file), f"no stage {target!r}: there are {names}")
+        known = ", ".join(stage.name or str(stage.index) for stage in dockerfile.stages[:20])
+        raise DockerfileInvalid(Place(dockerfile.file), f"no stage {target!r}: there are {known}")
     wanted: set[int] = set()
     todo = [last]
     while todo:
@@ -283,15 +300,26 @@ def needed(dockerfile: Dockerfile, target: str = "") -> tuple[Stage, ...]:
         wanted.add(index)
         stage = dockerfile.stages[index]
         todo += [stage.base] if stage.base >= 0 else []
-        todo += [found for name, _ in _froms(stage) if (found := _find(dockerfile, name, index)) is not None]
+        todo += [found for name, _ in _froms(stage) if (found := _find(names, name, index)) is not None]
     return tuple(stage for stage in dockerfile.stages if stage.index in wanted)
 
 
-def _find(dockerfile: Dockerfile, name: str, before: int | None = None) -> int | None:
-    stages = dockerfile.stages if before is None else dockerfile.stages[:before]
-    if name.isdigit():
-        return int(name) if int(name) < len(stages) else None
-    return next((stage.index for stage in reversed(stages) if stage.name == name.lower()), None)
+def _names(dockerfile: Dockerfile) -> Mapping[str, Sequence[int]]:
+    """Name → the stages that have it, in order."""
+    found: dict[str, list[int]] = {}
+    for stage in dockerfile.stages:
+        if stage.name:
+            found.setdefault(stage.name, []).append(stage.index)
+    return found
+
+
+def _find(names: Mapping[str, Sequence[int]], name: str, before: int) -> int | None:
+    """The newest of the first `before` stages that `name` (or number) means."""
+    if name.isdecimal() and name.isascii():
+        return int(name) if len(name) < 9 and int(name) < before else None
+    same = names.get(name.lower(), ())
+    at = bisect.bisect_left(same, before)
+    return same[at - 1] if at else None
 
 
 def _froms(stage: Stage) -> list[tuple[str, int]]:
@@ -317,11 +345,12 @@ def _mounts(instruction: Instruction) -> list[dict[str, str]]:
 def bases(dockerfile: Dockerfile, target: str = "") -> tuple[Base, ...]:
     """Images from outside that the build reads, in order, each once; "scratch" is none."""
     found: dict[str, Base] = {}
+    names = _names(dockerfile)
     for stage in needed(dockerfile, target):
         if stage.base < 0 and stage.image != "scratch":
             found.setdefault(stage.image, Base(stage.image, stage.instructions[0].line))
         for name, line in _froms(stage):
-            if _find(dockerfile, name, stage.index) is None and name != "scratch":
+            if _find(names, name, stage.index) is None and name != "scratch":
                 found.setdefault(name, Base(name, line))
     return tuple(found.values())
 
