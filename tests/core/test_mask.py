@@ -4,6 +4,7 @@ import base64
 import json
 from urllib.parse import quote
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +34,12 @@ def test_base64_of_anything_around_the_secret_is_masked(before: bytes, after: by
     out = shown(Masker([SECRET]), encoded)
     assert b"***" in out
     assert len(out) < len(encoded)
+
+
+@pytest.mark.parametrize("secret", ["hunter2-very-secret", "hunter2-very-secre", "hunter2-very-secr"])
+def test_nothing_stays_behind_of_the_base64_of_a_secret_by_itself(secret: str) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        assert shown(Masker([secret]), encode(secret.encode()) + b"\n") == b"***\n"
 
 
 def test_other_encodings_are_masked() -> None:

@@ -93,6 +93,8 @@ def _encoded(raw: bytes, value: str) -> set[bytes]:
         piece = _base64_core(raw, offset)
         if len(piece) >= SHORTEST_PIECE:
             found |= {piece, piece.replace(b"+", b"-").replace(b"/", b"_")}
+    whole = base64.b64encode(raw)  # first of all, so that no "A==" stays behind of a secret encoded by itself
+    found |= {whole, base64.urlsafe_b64encode(raw)}
     found.add(raw.hex().encode())
     return {piece for piece in found if len(piece) >= DERIVED_FROM and b"\n" not in piece}
 
