@@ -403,6 +403,24 @@ async def test_docker_commands_build_and_second_writers_are_recorded(ci: Ci) -> 
     assert await ci.pipelines.images("run/1") == result.images
 
 
+async def test_a_login_without_an_account_leaves_images_in_the_embedded_registry(ci: Ci) -> None:
+    """Most workflows name secrets.GITHUB_TOKEN, which nobody but GitHub hands out."""
+    ci.files.files = {"app/Dockerfile": "FROM scratch\n"}
+    steps = """
+- uses: actions/checkout@v4
+- uses: docker/login-action@v3
+  with: {registry: ghcr.io, username: '${{ github.actor }}', password: '${{ secrets.GITHUB_TOKEN }}'}
+- run: echo "${{ secrets.GITHUB_TOKEN }}" | docker login ghcr.io -u "$GITHUB_ACTOR" --password-stdin
+- run: docker login -u ${{ secrets.HUB_USER }} -p ${{ secrets.HUB_PASSWORD }}
+- uses: docker/build-push-action@v6
+  with: {context: app, push: true, tags: 'ghcr.io/acme/app:1'}
+"""
+    result = await ci.pipelines.run(ci.request(one_job(steps)))
+    assert result.outcome is Outcome.SUCCESS, ci.log("a")
+    assert ci.log("a").count("notice: no account for ghcr.io") == 2
+    assert "notice: no account for docker.io" in ci.log("a")
+
+
 async def test_the_build_actions(ci: Ci) -> None:
     ci.files.files = {"app/Dockerfile": "FROM scratch\n"}
     steps = """

@@ -280,15 +280,28 @@ def registry_name(text: str) -> str:
     return "docker.io" if host in ("", "index.docker.io", "registry-1.docker.io") else host
 
 
+def no_account(registry: str) -> str:
+    """What a login without a password comes to."""
+    return (
+        f"no account for {registry}: user or password is empty. Images stay in Trueup's own registry, where they run "
+        "from; to push them there too, `trueup secret set` the secret that this step names"
+    )
+
+
+_LOGIN_OPTIONS = ("-u", "--username", "-p", "--password", "--password-stdin")
+
+
 def _login(rest: Sequence[str]) -> LogIn:
-    found = {"user": "", "password": "", "server": ""}
+    """A user or password that is given but empty, as of a secret that is not set, stays empty."""
+    found: dict[str, str] = {}
     stdin = False
     words = list(rest)
     while words:
         word = words.pop(0)
         name, equals, value = word.partition("=")
         if name in ("-u", "--username", "-p", "--password"):
-            value = value if equals else words.pop(0) if words else ""
+            follows = bool(words) and words[0] not in _LOGIN_OPTIONS  # `-u $USER -p $PASSWORD` with neither set
+            value = value if equals else words.pop(0) if follows else ""
             found["user" if name.strip("-")[0] == "u" else "password"] = value
         elif word == "--password-stdin":
             stdin = True
@@ -296,9 +309,9 @@ def _login(rest: Sequence[str]) -> LogIn:
             raise Refusal(f"docker login {word}: this option is not offered in a pipeline; leave it out")
         else:
             found["server"] = word
-    if not found["user"] or not (found["password"] or stdin):
+    if "user" not in found or not ("password" in found or stdin):
         raise Refusal("docker login needs -u USER and --password-stdin (or -p): nobody can be asked in a pipeline")
-    return LogIn(registry_name(found["server"]), found["user"], None if stdin else found["password"])
+    return LogIn(registry_name(found.get("server", "")), found["user"], None if stdin else found["password"])
 
 
 def _inspect(rest: Sequence[str]) -> Inspect:

@@ -379,8 +379,8 @@ class _Conversation:
                 return await self._push(command)
             case dockercli.LogIn():
                 password = self._call.stdin.rstrip("\r\n") if command.password is None else command.password
-                if not password:
-                    raise dockercli.Refusal("docker login: the password on standard input is empty")
+                if not password or not command.user:
+                    return Answer(out=f"notice: {dockercli.no_account(command.registry)}\n", exit=0)
                 await session.login(command.registry, command.user, password)
                 return Answer(out=f"Login to {command.registry} is kept for this run\n", exit=0)
             case dockercli.LogOut():
