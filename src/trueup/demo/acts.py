@@ -43,7 +43,8 @@ async def first(scene: Scene) -> str:
     seconds = await _good(scene, FIRST, FIRST_S)
     await _base_image(scene)
     served = await scene.loop.until_asked("an address for the Service", scene.loop.service, ANSWER_S)
-    url = f"http://{served.address}:{served.ports[0][1]}/"
+    port = served.ports[0][1]
+    url = f"http://{served.address}{'' if port == 80 else f':{port}'}/"
     scene.traffic.start(url)
     scene.tell.say(f"from now on: {scene.traffic.rate:g} requests a second to {url}, none of them ever repeated")
     await _only(scene, FIRST.version)

@@ -98,6 +98,8 @@ class Person:
         shutil.copytree(example(), self.clone, ignore=_IGNORED)
         await self._git("init", "--quiet", "--initial-branch=main", str(self.clone))
         await self._own("remote", "add", "origin", str(self.remote))
+        await self._own("config", "user.name", _ANN["GIT_AUTHOR_NAME"])  # for whoever goes on here after the play
+        await self._own("config", "user.email", _ANN["GIT_AUTHOR_EMAIL"])
 
     async def push(self, push: Push) -> str:
         """Edit, commit, and push on top of whatever the branch has by now; the commit's id."""

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -128,19 +129,25 @@ async def _sum_up(scene: Scene, done: list[Done]) -> None:
 
 
 def _explore(scene: Scene) -> None:
-    state = f"--state {scene.loop.layout.root}"
+    trueup = _command(scene)
     scene.tell.act("It goes on running. Have a look")
     scene.tell.lines(
         [
             f"  curl {scene.traffic.url}",
-            f"  trueup {state} status",
-            f"  trueup {state} history",
-            f"  trueup {state} logs {OBJECT} --follow",
+            f"  {trueup} status",
+            f"  {trueup} history",
+            f"  {trueup} logs {OBJECT} --follow",
             f"  cd {scene.person.clone} && git pull --rebase origin main && git log",
             "  (edit something there, commit, git push origin main, and watch)",
             "Ctrl-C ends it.",
         ]
     )
+
+
+def _command(scene: Scene) -> str:
+    """What a person types: by name when the shell finds it."""
+    name = "trueup" if shutil.which("trueup") else str(Path(sys.executable).with_name("trueup"))
+    return f"{name} --state {scene.loop.layout.root}"
 
 
 # --- the end -------------------------------------------------------------------------------------
@@ -151,9 +158,9 @@ async def _end(scene: Scene, folder: Path, settings: Settings, whole: bool, ask:
     loop, tell = scene.loop, scene.tell
     await loop.stop()
     if settings.stay and not ask("Remove what the demo made?"):
-        state = f"--state {loop.layout.root}"
-        tell.say(f"left running: `trueup {state} up {scene.person.remote} --stand-ins` watches it again")
-        tell.say(f"`trueup {state} down` stops it; then remove {folder}")
+        trueup = _command(scene)
+        tell.say(f"left running: `{trueup} up {scene.person.remote} --stand-ins` watches it again")
+        tell.say(f"`{trueup} down --data` removes it; then remove {folder}")
         return
     if Path(loop.layout.root).exists():
         ended = await loop.down(data=whole and not settings.state)
