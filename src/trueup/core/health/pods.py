@@ -1,0 +1,110 @@
+"""Why a workload of a cluster is not healthy, from its pods: the words a person needs, and whose fault it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from trueup.core.health.live import conditions
+from trueup.core.model import Fault, Health, Json
+
+CRASHES = 2  # restarts of one container after which it is taken to fail by itself
+PULLING = frozenset(
+    {"ImagePullBackOff", "ErrImagePull", "ErrImageNeverPull", "RegistryUnavailable", "InvalidImageName"}
+)
+STARTING = frozenset({"ContainerCreating", "PodInitializing", ""})
+
+
+class Trouble(Struct, frozen=True):
+    """Of one pod. `container` is the one whose log says more, "" when none started."""
+
+    pod: str
+    words: str
+    health: Health
+    fault: Fault
+    container: str = ""
+    crashed: bool = False
+
+
+def trouble(pod: Json) -> Trouble | None:
+    """What keeps a pod from being ready; None when nothing does."""
+    name, status = pod["metadata"]["name"], pod.get("status") or {}
+    have = conditions(status)
+    if status.get("phase") == "Succeeded" or have.get("Ready", {}).get("status") == "True":
+        return None
+    scheduled = have.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        words = f"pod {name} {scheduled.get('reason', 'Unschedulable')}: {scheduled.get('message', '')}"
+        return Trouble(name, words[:400], Health.PROGRESSING, Fault.WORLD)
+    if status.get("reason") == "Evicted":
+        return Trouble(name, f"pod {name} Evicted: {status.get('message', '')}"[:400], Health.DEGRADED, Fault.WORLD)
+    for state in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        found = _of_container(name, state)
+        if found is not None:
+            return found
+    return Trouble(name, f"pod {name} is {status.get('phase', 'Pending')}", Health.PROGRESSING, Fault.NONE)
+
+
+def _of_container(pod: str, state: Json) -> Trouble | None:
+    now, last = state.get("state") or {}, state.get("lastState") or {}
+    waiting = now.get("waiting") or {}
+    ended = now.get("terminated") or last.get("terminated") or {}
+    reason, container = str(waiting.get("reason") or ""), str(state.get("name"))
+    if reason in PULLING:
+        return Trouble(pod, f"pod {pod} {reason}: {waiting.get('message', '')}"[:400], Health.DEGRADED, Fault.WORLD)
+    if reason not in STARTING and reason != "CrashLoopBackOff":
+        words = f"pod {pod} {reason}: {waiting.get('message', '')}"[:400]
+        return Trouble(pod, words, Health.DEGRADED, Fault.CHANGE, container)
+    failed = ended.get("exitCode", 0) != 0
+    if state.get("restartCount", 0) >= CRASHES and (failed or reason == "CrashLoopBackOff"):
+        words = f"pod {pod} {reason or 'Error'}: {_exit(ended)}"
+        return Trouble(pod, words, Health.DEGRADED, Fault.CHANGE, container, crashed=True)
+    if failed or reason == "CrashLoopBackOff":
+        return Trouble(pod, f"pod {pod} {_exit(ended)}", Health.PROGRESSING, Fault.CHANGE, container, crashed=True)
+    if now.get("running") and not state.get("ready"):
+        words = f"pod {pod} runs, its readiness probe does not pass"
+        return Trouble(pod, words, Health.PROGRESSING, Fault.CHANGE, container)
+    return None
+
+
+def _exit(ended: Json) -> str:
+    if not ended:
+        return "it ends again and again"
+    if ended.get("reason") == "OOMKilled":
+        return "OOMKilled: it took more memory than its limit"
+    signal = f" (signal {ended['signal']})" if ended.get("signal") else ""
+    message = f": {' '.join(str(ended['message']).split())[-200:]}" if ended.get("message") else ""
+    return f"exit {ended.get('exitCode')}{signal}{message}"
+
+
+class Explained(Struct, frozen=True):
+    health: Health
+    reason: str
+    fault: Fault
+    worst: Trouble | None = None
+
+
+def explain(health: Health, reason: str, new: Sequence[Json], old: Sequence[Json], *, proven: bool) -> Explained:
+    """The judgement of a workload that is not healthy, its pods looked at: `new` are of the wanted template.
+
+    The change is at fault only when its own pods fail by themselves while the old ones pass, or it never worked.
+    Source: DESIGN.md, "Candidates and the Git protocol".
+    """
+    troubles = [t for t in map(trouble, new) if t is not None]
+    worst = min(troubles, key=lambda t: (t.health is not Health.DEGRADED, t.fault is not Fault.CHANGE), default=None)
+    if worst is None:
+        return Explained(health, reason, Fault.WORLD if health is Health.DEGRADED else Fault.NONE)
+    words = "; ".join(part for part in (reason, worst.words) if part)
+    ill = Health.DEGRADED if Health.DEGRADED in (health, worst.health) else health
+    if ill is not Health.DEGRADED:
+        return Explained(ill, words, Fault.NONE, worst)
+    blame = worst.fault is Fault.CHANGE and not proven and all(trouble(pod) is None for pod in old)
+    return Explained(ill, words, Fault.CHANGE if blame else Fault.WORLD, worst)
+
+
+def telling(lines: Sequence[str]) -> str:
+    """The line that most likely says what went wrong: an error's own, else the last one that says anything."""
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if "error" in line.lower() or "exception" in line.lower()]
+    return (errors or said or [""])[-1][:200]
