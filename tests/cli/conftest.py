@@ -45,7 +45,7 @@ def bundle() -> Bundle:
     return Bundle("shop", "candidate/1", objects, "h")
 
 
-async def write(story: str, folder: Path) -> None:
+async def write(story: str, folder: Path, subject: str) -> None:
     layout, clock = Layout(str(folder)), StoryClock()
     keys = open_keys(layout.keys)
     ledger = await open_ledger(layout.ledger, clock=clock, signer=keys.signer)
@@ -57,6 +57,8 @@ async def write(story: str, folder: Path) -> None:
     for line in lines(story):
         clock.time = START + timedelta(seconds=line["at"])
         stream = line["in"]
+        if subject and "subject" in line:
+            line["subject"] = subject
         if line.get("bundle") in renamed:
             line["bundle"] = renamed[line["bundle"]]
         await ledger.append(stream, [draft(line)], expect=seqs.get(stream, 0))
@@ -67,11 +69,13 @@ async def write(story: str, folder: Path) -> None:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Callable[[str], Path]:
-    def make(story: str) -> Path:
+def state(tmp_path: Path) -> Callable[..., Path]:
+    """`make(story)`; `subject` is what every commit is called instead."""
+
+    def make(story: str, subject: str = "") -> Path:
         folder = tmp_path / "state"
         folder.mkdir()
-        asyncio.run(write(story, folder))
+        asyncio.run(write(story, folder, subject))
         return folder
 
     return make

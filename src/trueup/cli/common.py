@@ -71,11 +71,15 @@ def console(*, err: bool = False) -> Console:
     Source: no-color.org."""
     from rich.console import Console
 
+    from trueup.cli.show.clean import Cleaning
+
     stream = sys.stderr if err else sys.stdout
     terminal = stream.isatty()
     plain = bool(os.environ.get("NO_COLOR")) or not terminal or os.environ.get("TERM") == "dumb"
     width = None if terminal or os.environ.get("COLUMNS") else PIPE_WIDTH
-    return Console(file=stream, no_color=plain, highlight=False, width=width, emoji=False, markup=False)
+    made = Console(file=stream, no_color=plain, highlight=False, width=width, emoji=False, markup=False)
+    made.push_render_hook(Cleaning())
+    return made
 
 
 def emit(record: object, output: str, show: Callable[[Any, Console], None]) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.live import Live
 
+from trueup.cli.show.clean import Clean
 from trueup.cli.show.live import screen
 from trueup.cli.show.past import line
 from trueup.core.events import Event
@@ -60,7 +61,7 @@ async def _picture(feed: Feed, known: Chronicle, console: Console) -> None:
                 changed.clear()
                 fresh = await judged.look()
                 picture, moving = screen(known, judged.latest, datetime.now(UTC))
-                live.update(picture, refresh=True)
+                live.update(Clean(picture), refresh=True)
                 if (again_s := redraw_after_s(moving=moving, fresh=fresh)) is not None:
                     asyncio.get_running_loop().call_later(again_s, changed.set)
 

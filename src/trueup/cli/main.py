@@ -114,7 +114,9 @@ def help_exit_codes() -> None:
 
 
 def fail(line: str, code: int) -> NoReturn:
-    click.echo(f"trueup: {line}", err=True)
+    from trueup.cli.clean import clean
+
+    click.echo(f"trueup: {clean(line)}", err=True)
     sys.exit(code)
 
 

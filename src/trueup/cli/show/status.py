@@ -52,7 +52,10 @@ def _stages(stages: tuple[Stage, ...]) -> Text:
         line.append(f"{sign} ", style).append(stage.name)
         if stage.seconds and stage.state is not StageState.SKIPPED:
             line.append(f" {took(stage.seconds)}", "dim")
+        if stage.name == "write-back" and stage.detail:
+            line.append(f" {stage.detail}", "dim")
         line.append("  ")
+    line.rstrip()
     return line
 
 
@@ -101,6 +104,10 @@ def _application(found: ApplicationStatus, console: Console) -> None:
             f", {took(found.sync.seconds)}{reason}",
         )
         table.add_row("  rollout", said)
+    if found.held:
+        what = f"{found.held.count} deletion{'s' if found.held.count > 1 else ''} ({', '.join(found.held.objects)})"
+        allow = f"trueup plan shows them, trueup approve {found.held.approval[:12]} allows them"
+        table.add_row("  held", Text(f"{what}: {found.held.reason}; {allow}", "yellow"))
     if found.drift:
         repaired = "repaired" if found.drift_repaired else "not repaired"
         table.add_row("  drift", f"{found.drift}, {repaired} ({when(found.drift_at)})")
