@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from engine.world import FIRST, World
 from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.events import CandidateRed
 from trueup.drivers.sources.memory import MemoryRemote
 from trueup.engine.book import Book
 from trueup.engine.tell import Teller
@@ -78,6 +79,22 @@ async def test_a_red_push_is_a_failure_with_its_reason(tmp_path: Path) -> None:
         finally:
             teller.cancel()
             await asyncio.gather(teller, return_exceptions=True)
+
+
+async def test_a_run_that_a_newer_one_ended_alarms_nobody(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    async with World(tmp_path, remotes=[remote]) as world:
+        forge, inbox = Forge(), Inbox()
+        assert world.loop is not None
+        good = remote.push(FIRST, "first")
+        await world.settle()
+        candidate = next(reversed((await world.loop.book.source(world.source)).candidates))
+        teller = Teller(world.loop.book, {world.source: forge}, inbox, "default")
+        old = (await world.loop.book.ledger.read(candidate))[-1]
+        await teller.take(replace(old, fact=CandidateRed("superseded by the run for 0123456789")))
+        assert inbox.mail == []
+        await teller.take(replace(old, fact=CandidateRed("tests failed")))
+        assert [(m["event"], m["commit"]) for m in inbox.mail] == [("failure", good)]
 
 
 class Early(Book):

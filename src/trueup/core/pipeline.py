@@ -18,6 +18,8 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]  # ordered name → text, the tex
 
 # --- the graph -----------------------------------------------------------------------------------
 
+SUPERSEDED = "superseded by"  # how the reason of a run begins that a newer one ended: nobody's failure
+
 
 class Trigger(Struct, frozen=True, kw_only=True):
     """One event that starts the pipeline. Empty filters let everything through; patterns as in `core.filters`."""

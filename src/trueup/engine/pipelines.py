@@ -21,6 +21,7 @@ from trueup.core import events as ev
 from trueup.core.layout import Layout
 from trueup.core.model import BuiltImage, Json, Outcome, Principal
 from trueup.core.pipeline import (
+    SUPERSEDED,
     Dialect,
     Done,
     ExpressionError,
@@ -287,7 +288,7 @@ class Pipelines:
             group, cancels = f"{live.request.facts.url}\0{wanted.group}", False
         holder, lock = self._groups.setdefault(group, ("", asyncio.Lock()))
         if cancels and holder:
-            await self.cancel(holder, f"superseded by {live.request.run}")
+            await self.cancel(holder, f"{SUPERSEDED} the run for {live.request.facts.commit[:10]}")
         async with lock:
             self._groups[group] = (live.request.run, lock)
             try:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from trueup.core import events as ev
 from trueup.core.candidate import ApplicationState, CandidateState, Verdict, fold_application, fold_candidate
+from trueup.core.pipeline import SUPERSEDED
 from trueup.engine.book import Book
 from trueup.ports import CommitState, Conflict, Notify, SourceError
 
@@ -55,7 +56,7 @@ class Teller:
             case ev.CandidateCreated() | ev.CandidateRed() | ev.CandidateGreen() | ev.CandidateSuperseded():
                 candidate = await self._candidate_at(event)
                 self._want(candidate, *_of_candidate(candidate))
-                if isinstance(event.fact, ev.CandidateRed):
+                if isinstance(event.fact, ev.CandidateRed) and not event.fact.reason.startswith(SUPERSEDED):
                     await self._red(candidate)
             case ev.SyncStarted(candidate=id, why="push"):
                 self._want(await self._book.candidate(id), "pending", "rolling out")
