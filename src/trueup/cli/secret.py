@@ -103,7 +103,7 @@ def _vault(where: Layout) -> FileVault:
     from trueup.drivers.secrets.vault import FileVault
     from trueup.store.state import vault_key
 
-    Path(where.root).mkdir(parents=True, exist_ok=True)
+    Path(where.root).mkdir(mode=0o711, parents=True, exist_ok=True)
     return FileVault(where.secrets, vault_key(where))
 
 
