@@ -65,8 +65,12 @@ class Links:
             application_id(s, parts.environment): s for s, w in parts.watched.items() if w.role != "code"
         }
 
+        self._by_source: dict[str, list[str]] = {}
+        for application, source in self.known_applications.items():
+            self._by_source.setdefault(source, []).append(application)
+
     def applications(self, source: str) -> Sequence[str]:
-        return [a for a, s in self.known_applications.items() if s == source]
+        return self._by_source.get(source, ())
 
     def code_of(self, source: str) -> Sequence[str]:
         if source not in self._watched or self._watched[source].role != "config":
@@ -162,7 +166,10 @@ class Loop:
             self.queue.wake(id)
 
     async def _reconcile(self, key: str) -> float | None:
-        again = await self._dispatch(key)
+        try:
+            again = await self._dispatch(key)
+        except Conflict:  # another writer was first: read again, decide anew
+            again = await self._dispatch(key)
         self.problems.pop(key, None)
         return again
 

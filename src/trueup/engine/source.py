@@ -122,12 +122,13 @@ class SourceLoop:
             if (write := state.open_write) is not None:
                 found = await source.is_ancestor(write.commit, head) if await self._known(source, write) else False
                 return replace(seen, open_write_found=found)
-            sick, share = self._links.sick()
+            undo = await self._undo_facts(state, source, candidates, applications)
+            sick, share = self._links.sick() if undo is not None else (0, 0.0)
             return replace(
                 seen,
                 sick=sick,
                 sick_share=share,
-                undo=await self._undo_facts(state, source, candidates, applications),
+                undo=undo,
                 rollback=await self._rollback_facts(state, source, candidates),
                 writes=await self._write_facts(state, source, candidates, applications),
             )
