@@ -157,6 +157,15 @@ class Attempt(Struct, frozen=True):
     seq: int = 0
 
 
+class HeldChanges(Struct, frozen=True):
+    """Changes that wait for a person. `changes` is the hash over them that an approval takes."""
+
+    changes: str
+    count: int
+    reason: str
+    objects: tuple[str, ...] = ()
+
+
 class ApplicationState(Struct, frozen=True):
     id: str
     seq: int = 0
@@ -173,6 +182,7 @@ class ApplicationState(Struct, frozen=True):
     health: str = ""
     health_reason: str = ""
     approved: frozenset[str] = frozenset()
+    held: HeldChanges | None = None
     told: str = ""  # the last notification: "failure" | "recovery" | ""
 
     @property
@@ -326,7 +336,10 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
         case ev.HealthChanged(health=health, reason=reason):
             return replace(state, health=health, health_reason=reason)
         case ev.Approved(changes=changes):
-            return replace(state, approved=state.approved | {changes})
+            waits = state.held if state.held is not None and state.held.changes != changes else None
+            return replace(state, approved=state.approved | {changes}, held=waits)
+        case ev.ChangesHeld() as f:
+            return replace(state, held=HeldChanges(f.changes, f.count, f.reason, f.objects) if f.changes else None)
         case ev.Notified(what=what):
             return replace(state, told=what)
         case _:

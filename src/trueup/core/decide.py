@@ -15,6 +15,7 @@ from msgspec import Struct
 from trueup.core.candidate import (
     ApplicationState,
     CandidateState,
+    HeldChanges,
     Phase,
     SourceState,
     Undo,
@@ -367,6 +368,8 @@ class ApplicationSeen(Struct, frozen=True):
     unread: str = ""
     changes: int = 0  # what plan() finds between the wanted Bundle and the target, held ones left out
     approvable: str = ""  # hash over held changes, "" when none is held
+    held: HeldChanges | None = None  # what waits for a person
+    unread_objects: bool = False  # some were not read: whether anything waits is not known
 
 
 class StartSync(Struct, frozen=True):
@@ -395,12 +398,20 @@ class Hold(Struct, frozen=True):
     judgement: Judgement | None = None
 
 
+class RecordHeldChanges(Struct, frozen=True):
+    """What waits for a person is another set than the one last told; None: nothing waits any more."""
+
+    held: HeldChanges | None
+
+
 class RecordHealth(Struct, frozen=True):
     health: str
     reason: str
 
 
-ApplicationAction: TypeAlias = StartSync | FinishApply | Repair | TurnHealthy | Condemn | Hold | RecordHealth
+ApplicationAction: TypeAlias = (
+    StartSync | FinishApply | Repair | TurnHealthy | Condemn | Hold | RecordHealth | RecordHeldChanges
+)
 
 
 def decide_application(
@@ -421,7 +432,12 @@ def decide_application(
         return ()
     if seen.judgements is None:
         return _health(state, "unknown", seen.unread)
-    return _judged(state, seen, seen.judgements)
+    return (*_waiting(state, seen), *_judged(state, seen, seen.judgements))
+
+
+def _waiting(state: ApplicationState, seen: ApplicationSeen) -> tuple[ApplicationAction, ...]:
+    told, now = state.held.changes if state.held else "", seen.held.changes if seen.held else ""
+    return () if told == now or seen.unread_objects else (RecordHeldChanges(seen.held),)
 
 
 def _judged(

@@ -306,6 +306,21 @@ class Approved(Fact, frozen=True, tag="application.approved"):
     changes: str  # hash over the set
 
 
+class ChangesHeld(Fact, frozen=True, tag="application.changes_held"):
+    """Changes that Git asks for and that wait for a person, or, with `changes` "", that none waits any more."""
+
+    changes: str  # hash over the set: what `trueup approve` takes
+    count: int = 0
+    reason: str = ""
+    objects: tuple[str, ...] = ()
+
+
+class Pruned(Fact, frozen=True, tag="application.pruned"):
+    """Objects that Git no longer states were deleted after the rollout, when what held them had gone."""
+
+    objects: tuple[str, ...]
+
+
 class Drifted(Fact, frozen=True, tag="application.drifted"):
     """One per batch: what was changed by hand, and whether it was put back."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from trueup.core import decide as d
 from trueup.core import events as ev
-from trueup.core.candidate import ApplicationState, CandidateState, Phase, child_id, wanted
+from trueup.core.candidate import ApplicationState, CandidateState, HeldChanges, Phase, child_id, wanted
 from trueup.core.index import Mark, moved
 from trueup.core.model import Action, Bundle, Change, Fault, Health, Judgement, Live, Plan, Ref
 from trueup.engine.book import Book
@@ -143,7 +143,9 @@ class ApplicationLoop:
             seen,
             judgements=_of(bundle, judgements),
             changes=len(plan.changes),
-            approvable=self._planning.approval(plan),
+            approvable=(approvable := self._planning.approval(plan)),
+            held=_held(plan, approvable),
+            unread_objects=bool(plan.unread),
         )
         return _Reading(seen, bundle, live, plan)
 
@@ -171,7 +173,11 @@ class ApplicationLoop:
             case d.Repair():
                 assert reading.plan is not None and reading.bundle is not None
                 await self._change(state, reading.bundle, reading.plan.changes)
-                await self._append(state, ev.Drifted(_names(reading.plan), "changed by hand", repaired=True))
+                await self._book.write(state.id, state.seq, _repaired(reading.plan))
+                return False
+            case d.RecordHeldChanges(held):
+                fact = ev.ChangesHeld(held.changes, held.count, held.reason, held.objects) if held else None
+                await self._append(state, fact or ev.ChangesHeld(""))
                 return False
             case d.TurnHealthy():
                 assert current is not None
@@ -288,8 +294,25 @@ def application_id(source: str, environment: str) -> str:
     return child_id("application", source, environment)
 
 
-def _names(plan: Plan) -> tuple[str, ...]:
-    return tuple(str(c.ref) for c in plan.changes[:20])
+def _repaired(plan: Plan) -> list[ev.Fact]:
+    """What was put back is drift; what is deleted after a rollout is what had been held until now."""
+    deleted = _names(c for c in plan.changes if c.action is Action.DELETE)
+    gone = _names(c for c in plan.changes if c.action is Action.CREATE)
+    changed = _names(c for c in plan.changes if c.action is Action.UPDATE)
+    told = [f"{', '.join(names)} {what}" for names, what in ((gone, "gone"), (changed, "changed by hand")) if names]
+    facts: list[ev.Fact] = [ev.Drifted((*gone, *changed), "; ".join(told), repaired=True)] if told else []
+    return [*facts, *([ev.Pruned(deleted)] if deleted else [])]
+
+
+def _held(plan: Plan, approvable: str) -> HeldChanges | None:
+    if not approvable:
+        return None
+    reasons = list(dict.fromkeys(h.reason for h in plan.held))
+    return HeldChanges(approvable, len(plan.held), "; ".join(reasons[:3]), _names(h.change for h in plan.held))
+
+
+def _names(changes: Iterable[Change]) -> tuple[str, ...]:
+    return tuple(str(c.ref) for c in changes)[:20]
 
 
 def _of(bundle: Bundle, judgements: Sequence[Judgement]) -> tuple[Judgement, ...]:

@@ -48,6 +48,8 @@ def deployment(ref: Ref, facts: WorkloadFacts) -> Judgement:
         return _too_late(ref, facts, new, old, ready)
     if _complete(facts, status):
         return Judgement(ref, Health.HEALTHY, ready)
+    if leaving := sum(r.stopping for r in facts.replicas):
+        ready = f"{ready}; {leaving} leaving"
     if facts.paused:
         return Judgement(ref, Health.SUSPENDED, f"{ready}; paused")
     unready = next((r for r in new if r.ready_since is None and (r.message or r.waiting is not Waiting.NONE)), None)

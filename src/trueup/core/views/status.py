@@ -92,6 +92,15 @@ class ReplicaView(Struct, frozen=True):
     reason: str = ""
 
 
+class HeldView(Struct, frozen=True):
+    """Changes that Git asks for and that wait for a person; `approval` is what `trueup approve` takes."""
+
+    approval: str
+    count: int
+    reason: str
+    objects: tuple[str, ...] = ()
+
+
 class ApplicationStatus(Struct, frozen=True, kw_only=True):
     id: str
     name: str
@@ -104,6 +113,7 @@ class ApplicationStatus(Struct, frozen=True, kw_only=True):
     images: tuple[Image, ...] = ()
     since: datetime | None = None
     sync: SyncView | None = None  # in progress, held or stopped; None when all is done
+    held: HeldView | None = None
     drift: str = ""  # the last one seen
     drift_at: datetime | None = None
     drift_repaired: bool = True
@@ -279,6 +289,9 @@ def _application(
         images=images_of(chronicle, state.last_good),
         since=healthy.ended if healthy else None,
         sync=_sync(own[-1], now) if own and own[-1].outcome != "healthy" else None,
+        held=HeldView(state.held.changes, state.held.count, state.held.reason, state.held.objects)
+        if state.held
+        else None,
         drift=drift.what if isinstance(drift, ev.Drifted) else "",
         drift_at=drifts[-1].time if drifts else None,
         drift_repaired=drift.repaired if isinstance(drift, ev.Drifted) else True,
@@ -306,7 +319,7 @@ def _summary(sources: tuple[SourceStatus, ...], applications: tuple[ApplicationS
     if any(a.health in ("degraded", "missing") for a in applications):
         return Summary.DEGRADED
     if any(s.undo_held or s.down or s.gone or any(w.state == "refused" for w in s.writes) for s in sources) or any(
-        a.sync and a.sync.phase in (Phase.HELD.value, Phase.CONDEMNED.value) for a in applications
+        a.held or (a.sync and a.sync.phase in (Phase.HELD.value, Phase.CONDEMNED.value)) for a in applications
     ):
         return Summary.HELD
     if any(s.newest and s.newest.state == "pending" for s in sources) or any(

@@ -240,6 +240,10 @@ def _application(chronicle: Chronicle, fact: ev.Fact) -> Said:
             return f"rollout terminated{_because(why)}", Tone.WAITS
         case ev.Approved():
             return "held changes were approved", Tone.GOOD
+        case ev.ChangesHeld() as held:
+            return _held_changes(held)
+        case ev.Pruned(objects=objects):
+            return f"deleted, as Git no longer states them: {', '.join(objects)}", Tone.PLAIN
         case ev.Drifted(what=what, repaired=repaired):
             end = ("; repaired", Tone.GOOD) if repaired else ("; not repaired", Tone.BAD)
             return f"drift: {what}{end[0]}", end[1]
@@ -247,6 +251,13 @@ def _application(chronicle: Chronicle, fact: ev.Fact) -> Said:
             return f"{health}{_because(reason)}", HEALTH_TONE.get(health, Tone.PLAIN)
         case _:
             return None
+
+
+def _held_changes(held: ev.ChangesHeld) -> Said:
+    if not held.changes:
+        return "nothing is held any more", Tone.PLAIN
+    what = f"{held.count} deletion{'s' if held.count > 1 else ''} held ({', '.join(held.objects)}): {held.reason}"
+    return f"{what}; trueup approve {held.changes[:12]} allows this", Tone.WAITS
 
 
 HEALTH_TONE = {"healthy": Tone.GOOD, "degraded": Tone.BAD, "missing": Tone.BAD, "unknown": Tone.WAITS}
