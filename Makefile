@@ -1,6 +1,6 @@
 # `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
 .POSIX:
-.PHONY: help setup dev packages lint types test integration check demo bench wheel lock pictures clean
+.PHONY: help setup dev packages lint types test integration render check demo bench wheel lock pictures clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -31,7 +31,10 @@ test: dev ## unit, contract and property tests: no network, no container
 integration: dev packages ## real Podman, HAProxy, registry and Git servers
 	$(BIN)/pytest -q -m integration
 
-check: dev packages lint types ## everything
+render: ## the worker for Kustomize, Helm and Jsonnet, where Go is there
+	@scripts/render tools
+
+check: dev packages lint types render ## everything
 	@PYTHON=$(BIN)/python scripts/wheel
 	$(BIN)/pytest -q
 

@@ -1,0 +1,246 @@
+"""A pool of render workers: processes that turn trees into objects with the reference libraries.
+
+A worker does one render at a time, within limits, and gets nothing but what it asks for of the one tree it was given.
+One that dies or runs out of time costs its own render; another is started in its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from trueup.core.model import Oid, Place
+from trueup.core.render import Asked, Folders, Output, changed
+from trueup.drivers.renderers import protocol
+
+Blobs: TypeAlias = Callable[[Sequence[Oid]], Awaitable[Mapping[Oid, bytes]]]
+
+START_S = 20.0
+SAID_BYTES = 64 << 10
+
+
+class RenderFailed(Exception):
+    """The repository's own fault, at a place of its own."""
+
+    def __init__(self, place: Place, message: str, fix: str = "") -> None:
+        super().__init__(f"{place}: {message}. {fix}".rstrip())
+        self.place, self.message, self.fix = place, message, fix
+
+
+class RendererDown(Exception):
+    """The worker cannot be started or kept: the machine's fault; the message says what to try."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one worker may use. `time_s` is for one render, waiting for contents included."""
+
+    memory_bytes: int = 1 << 30
+    time_s: float = 60.0
+    uid: int = 0  # the user a worker becomes when Trueup is root; 0: stay
+
+
+class Given(Struct, frozen=True):
+    """A revision: `name` is the same for the same tree only (its object id)."""
+
+    name: str
+    folders: Folders
+    blobs: Blobs
+
+
+class Workers:
+    """At most `size` processes, started when they are needed. Use as a context, or call `close`."""
+
+    def __init__(self, program: Path, *, size: int = 2, limits: Limits | None = None) -> None:
+        self._program, self._limits = program, limits or Limits()
+        self._turns = asyncio.Semaphore(size)
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+
+    async def __aenter__(self) -> Workers:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def render(self, asked: Asked, given: Given) -> Output:
+        """What `asked` gives from this tree. Raises RenderFailed, RendererDown, and whatever `given.blobs` raises."""
+        async with self._turns:
+            worker = self._idle.pop() if self._idle else await start(self._program, self._limits)
+            self._busy.add(worker)
+            try:
+                output = await worker.render(asked, given, self._limits)
+            except RenderFailed:
+                await self._back(worker)
+                raise
+            except BaseException:
+                await worker.end()
+                raise
+            else:
+                await self._back(worker)
+            finally:
+                self._busy.discard(worker)
+        return output
+
+    async def versions(self) -> Mapping[str, str]:
+        """Module → version of the libraries in this worker. Raises RendererDown."""
+        async with self._turns:
+            worker = self._idle.pop() if self._idle else await start(self._program, self._limits)
+            await self._back(worker)
+        return worker.hello.versions
+
+    async def _back(self, worker: Worker) -> None:
+        if worker.alive:
+            self._idle.append(worker)
+        else:
+            await worker.end()
+
+    async def close(self) -> None:
+        for worker in (*self._idle, *self._busy):
+            await worker.end()
+        self._idle.clear()
+
+
+class Worker:
+    """One process."""
+
+    def __init__(self, process: asyncio.subprocess.Process, hello: protocol.Hello, said: asyncio.Task[bytes]) -> None:
+        self.hello, self._process, self._said = hello, process, said
+        self._lost = False
+
+    @property
+    def alive(self) -> bool:
+        return not self._lost and self._process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def render(self, asked: Asked, given: Given, limits: Limits) -> Output:
+        try:
+            async with asyncio.timeout(limits.time_s):
+                done = await self._talk(asked, given)
+        except TimeoutError:
+            self._lost = True
+            await self.end()
+            raise RenderFailed(
+                Place(asked.path), f"rendering took more than {limits.time_s:g} s and was stopped",
+                "Look for a loop or a recursion without an end.",
+            ) from None  # fmt: skip
+        except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
+            self._lost = True
+            raise RenderFailed(Place(asked.path), *await self._why(limits)) from None
+        if done.fault is not None:
+            fault = done.fault
+            raise RenderFailed(Place(fault.file or asked.path or ".", fault.line), fault.message, fault.fix)
+        output = done.output()
+        if (wrong := changed(output.trace, given.folders)) is not None:
+            self._lost = True
+            raise RendererDown(f"the render worker says it read {wrong}, which is not in the tree: report this")
+        return output
+
+    async def _talk(self, asked: Asked, given: Given) -> protocol.Done:
+        reader, writer = self._process.stdout, self._process.stdin
+        assert reader is not None and writer is not None
+        writer.write(protocol.frame(protocol.request(asked, given.name)))
+        await writer.drain()
+        while True:
+            try:
+                answer = _decode(await protocol.receive(reader))
+            except (ValueError, msgspec.DecodeError) as error:
+                self._lost = True
+                raise RendererDown(f"the render worker speaks nonsense ({error}): rebuild it with `make`") from error
+            if answer.done is not None:
+                return answer.done
+            if answer.ask is not None:
+                writer.write(protocol.frame(await _give(answer.ask, given)))
+                await writer.drain()
+
+    async def _why(self, limits: Limits) -> tuple[str, str]:
+        """What a dead worker died of, without a line of its stack."""
+        await self.end()
+        said = (await self._said).decode("utf-8", "replace")
+        if "out of memory" in said or "cannot allocate memory" in said or self._process.returncode == -9:
+            mib = limits.memory_bytes >> 20
+            return f"rendering needed more than {mib} MiB of memory", "Look for output without an end."
+        if "stack exceeds" in said or "stack overflow" in said:
+            return "rendering recursed without an end", "Look for a template or file that includes itself."
+        return f"the renderer ended in the middle (code {self._process.returncode})", "Please report this input."
+
+    async def end(self) -> None:
+        """Kill the process and wait for it."""
+        self._lost = True
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._process.wait(), 10.0)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._said), 10.0)
+
+
+_decode = msgspec.json.Decoder(protocol.Answer).decode
+
+
+async def _give(ask: protocol.Ask, given: Given) -> bytes:
+    if ask.op == "list":
+        return protocol.entries(given.folders.listing(ask.list))
+    if ask.op == "below":
+        return protocol.entries(given.folders.below(ask.below))
+    found = await given.blobs(ask.blobs)
+    missing = [oid for oid in ask.blobs if oid not in found]
+    if missing:
+        return protocol.fault("its content could not be read from Git")
+    return protocol.blobs({oid: found[oid] for oid in ask.blobs})
+
+
+async def start(program: Path, limits: Limits) -> Worker:
+    """A worker that said hello. Raises RendererDown."""
+    argv = [str(program), f"--memory={limits.memory_bytes}"]
+    if limits.uid and os.geteuid() == 0:
+        argv.append(f"--uid={limits.uid}")
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"GOTRACEBACK": "none", "GOMAXPROCS": "2"},
+            cwd="/",
+            start_new_session=True,
+            limit=1 << 20,
+        )
+    except OSError as error:
+        raise RendererDown(f"cannot start {program}: {error.strerror}: build it with `make render`") from error
+    assert process.stdout is not None and process.stderr is not None
+    said = asyncio.create_task(_said(process.stderr))
+    try:
+        first = await asyncio.wait_for(protocol.receive(process.stdout), START_S)
+        hello = msgspec.json.decode(first, type=protocol.Hello)
+        if hello.protocol != protocol.VERSION:
+            raise ValueError(f"it speaks protocol {hello.protocol}, not {protocol.VERSION}")
+    except (TimeoutError, asyncio.IncompleteReadError, ValueError) as error:
+        await Worker(process, protocol.Hello(0, False, {}), said).end()
+        words = (await said).decode("utf-8", "replace").strip().splitlines()
+        reason = words[0] if words else str(error) or "it said nothing"
+        raise RendererDown(f"{program} does not start: {reason}: rebuild it with `make render`") from error
+    except BaseException:
+        await Worker(process, protocol.Hello(0, False, {}), said).end()
+        raise
+    return Worker(process, hello, said)
+
+
+async def _said(stream: asyncio.StreamReader) -> bytes:
+    """The beginning of what it says on stderr; the rest is read and dropped, so that it never blocks."""
+    kept = b""
+    while data := await stream.read(1 << 16):
+        kept += data[: max(0, SAID_BYTES - len(kept))]
+    return kept
