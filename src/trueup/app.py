@@ -202,6 +202,12 @@ def way_out(environ: Mapping[str, str]) -> tuple[Outside, Path | None]:
     return outside(environ, ca, conf), ca
 
 
+def as_seen_here(way: Outside) -> tuple[tuple[str, str], ...]:
+    """The same variables for steps that run on this machine itself: what containers have mounted lies elsewhere."""
+    here = {inside: path for path, inside in way.mounts}
+    return tuple((name, here.get(value, value)) for name, value in way.env)
+
+
 async def open_sources(options: Options, vault: FileVault) -> tuple[dict[str, Git], dict[str, Watched]]:
     """A source for each repository, with its branch and its role. Raises NotUsable, SourceError."""
     sources: dict[str, Git] = {}
@@ -214,7 +220,7 @@ async def open_sources(options: Options, vault: FileVault) -> tuple[dict[str, Gi
             url=where,
             folder=Path(options.layout.repositories) / child_id("git", where).rpartition("/")[2],
             environment=options.environ,
-            credentials=credentials_from(given),
+            credentials=credentials_from(await asyncio.to_thread(_with_files, options.layout, name, given)),
             signing=signing_from(given),
         )
         try:
@@ -230,6 +236,22 @@ async def open_sources(options: Options, vault: FileVault) -> tuple[dict[str, Gi
         if "code" in {w.role for w in watched.values()} and "config" not in {w.role for w in watched.values()}:
             raise NotUsable("none of the repositories holds manifests: give the one that says what should run, too")
     return sources, watched
+
+
+def _with_files(layout: Layout, name: str, given: Mapping[str, str]) -> Mapping[str, str]:
+    """A key or host keys that were kept as a secret, text and all, become files that ssh reads. Blocking."""
+    files: dict[str, str] = {}
+    for setting in (f"{OWN}GIT_SSH_KEY", f"{OWN}GIT_KNOWN_HOSTS"):
+        text = given.get(setting, "").strip()
+        if " " in text and not Path(text).exists():
+            digest = child_id("file", name, setting).rpartition("/")[2]
+            path = Path(layout.keys) / digest
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = path.with_suffix(".new")
+            new.touch(mode=0o600)
+            new.write_text(text + "\n")
+            files[setting] = str(new.replace(path))
+    return {**given, **files}
 
 
 def _absolute(url: str) -> str:
@@ -452,7 +474,7 @@ def _pipeline_parts(options: Options, state: State, builder: Buildah, way: Outsi
         builder.ensure_runner,
         builder.ensure_base,
     )
-    processes = process.Processes(process.Settings(shims=SHIMS, env=env, ca_bundle=ca))
+    processes = process.Processes(process.Settings(shims=SHIMS, env=as_seen_here(way), ca_bundle=ca))
     return PipelineParts(
         layout=layout,
         ledger=state.ledger,

@@ -100,7 +100,7 @@ async def test_looks_for_ssh_hosts_in_plain_and_hashed_files(tmp_path: Path) -> 
     file = tmp_path / "known_hosts"
     file.write_text(f"git.example.org {key}\n")
     assert (await run(["ssh-keygen", "-H", "-f", str(file)])).code == 0
-    hosts = ("git.example.org", "other.example.org")
+    hosts = ("git.example.org", "other.example.org", "[other.example.org]:2222")
     found = await looked(
         host(tmp_path, ssh_hosts=hosts, known_hosts=(str(tmp_path / "none"), str(file))),
         *(f"known_hosts {h}" for h in hosts),
@@ -108,6 +108,8 @@ async def test_looks_for_ssh_hosts_in_plain_and_hashed_files(tmp_path: Path) -> 
     assert found["known_hosts git.example.org"].state is State.OK
     assert found["known_hosts other.example.org"].state is State.MISSING
     assert "ssh-keyscan -t ed25519 other.example.org" in found["known_hosts other.example.org"].fix
+    at_port = found["known_hosts [other.example.org]:2222"]
+    assert f"ssh-keyscan -t ed25519 -p 2222 other.example.org >> {tmp_path / 'none'}" in at_port.fix
 
 
 async def test_a_registry_that_does_not_answer_is_a_note(tmp_path: Path) -> None:

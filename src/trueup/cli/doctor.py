@@ -64,8 +64,11 @@ async def _examine(options: Options, registry: str) -> Diagnosis:
     sources, watched = await open_sources(options, FileVault(options.layout.secrets, vault_key(options.layout)))
     try:
         push = tuple((watched[id].name, watched[id].branch, source) for id, source in sources.items())
-        hosts = tuple(s.address.host for s in sources.values() if s.address.scheme == "ssh")
-        return _diagnosis(await examine(replace(host, push=push, ssh_hosts=hosts)))
+        ssh = [s for s in sources.values() if s.address.scheme == "ssh"]
+        hosts = tuple(f"[{s.address.host}]:{s.address.port}" if s.address.port else s.address.host for s in ssh)
+        given = tuple(s.known_hosts for s in ssh if s.known_hosts)
+        known = given or host.known_hosts
+        return _diagnosis(await examine(replace(host, push=push, ssh_hosts=hosts, known_hosts=known)))
     finally:
         for source in sources.values():
             await source.close()

@@ -95,7 +95,7 @@ class Host(Struct, frozen=True):
 
     layout: Layout
     push: tuple[tuple[str, str, Source], ...] = ()  # name, branch, source
-    ssh_hosts: tuple[str, ...] = ()  # hosts of ssh remotes, which known_hosts must name
+    ssh_hosts: tuple[str, ...] = ()  # "host" or "[host]:port" of ssh remotes, which known_hosts must name
     registry: str = ""  # host of the registry that base images come from; "" asks none
     proxy: str = ""  # URL of the way out, as HTTPS_PROXY names it
     known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts",)
@@ -308,9 +308,10 @@ async def _known(host: Host, ssh: str) -> Check:
         got = await run(["ssh-keygen", "-F", ssh, "-f", path], timeout_s=10)
         if got.code == 0:
             return Check(label, State.OK, path)
-    fix = (
-        f"ssh-keyscan -t ed25519 {ssh} >> ~/.ssh/known_hosts, then compare it with the fingerprint its owner publishes"
-    )
+    name, _, port = ssh.removeprefix("[").partition("]:")
+    where = f"-p {port} {name}" if port else name
+    file = host.known_hosts[0].replace(str(Path.home()), "~")
+    fix = f"ssh-keyscan -t ed25519 {where} >> {file}, then compare it with the fingerprint its owner publishes"
     return Check(label, State.MISSING, f"the key of {ssh} is in none of {', '.join(host.known_hosts)}", fix)
 
 

@@ -21,6 +21,7 @@ from trueup.drivers.sources import checkout, clone, complaints, history, writing
 from trueup.drivers.sources.credentials import (
     Credentials,
     HostCredentials,
+    SshKey,
     Token,
     base_environment,
     config_environment,
@@ -72,6 +73,11 @@ class Git:
         self._objects: Objects | None = None
         self._remote: dict[str, str] = {}
         self._heads: dict[str, Oid] | None = None
+
+    @property
+    def known_hosts(self) -> str:
+        """The file of host keys that was given to believe; "" for the usual ones."""
+        return self._credentials.known_hosts if isinstance(self._credentials, SshKey) else ""
 
     async def __aenter__(self) -> Git:
         await self._open()
