@@ -58,7 +58,8 @@ func lineOf(data []byte, text string) int {
 // --- Kustomize -----------------------------------------------------------------------------------------------------
 
 var (
-	malformed  = regexp.MustCompile(`yaml: (?:unmarshal errors:\s+)?line (\d+): (.*?)(?: in [Ff]ile:? '?([^\s']+?)'?)?(?:['\n]|$)`)
+	malformed  = regexp.MustCompile(`yaml: (?:unmarshal errors:\s+)?line (\d+): (.*)`)
+	inFile     = regexp.MustCompile(`^(.*?) in [Ff]ile:? '?([^\s']+)`)
 	unknown    = regexp.MustCompile(`unknown field "([^"]+)"`)
 	loadedFrom = regexp.MustCompile(`(?:from|at|file|path|resource|load(?:ing)?) ["']([^"']+)["']`)
 	missingOne = regexp.MustCompile(`open ([^\s:']+): file does not exist`)
@@ -86,12 +87,15 @@ func kustomizeFault(err error, files *files, root string) *fault {
 		), "Move it there, or make its folder a base of its own.")
 	}
 	if match := malformed.FindStringSubmatch(text); match != nil {
-		at := last
-		if match[3] != "" {
-			at = files.heldAs(match[3], last)
+		at, message := last, match[2]
+		if named := inFile.FindStringSubmatch(message); named != nil {
+			at, message = files.heldAs(named[2], last), named[1]
 		}
 		line, _ := strconv.Atoi(match[1])
-		return &fault{Message: short(match[2]), File: at, Line: line, Fix: "Mend the YAML there."}
+		if tabbed := bytes.Index(append([]byte("\n"), files.tree.held[at]...), []byte("\n\t")); tabbed >= 0 {
+			line = 1 + bytes.Count(files.tree.held[at][:tabbed], []byte("\n")) // the library counts from elsewhere
+		}
+		return &fault{Message: short(message), File: at, Line: line, Fix: "Mend the YAML there."}
 	}
 	if match := unknown.FindStringSubmatch(text); match != nil {
 		return &fault{
@@ -127,25 +131,20 @@ func (f *files) placed(at, name, message, fix string) *fault {
 
 // forms are the ways in which a kustomization may have written a path.
 func (f *files) forms(from, name string) []string {
-	folder := path.Dir(from)
-	forms := []string{name, inside(name), path.Base(name)}
-	ups := ""
-	for here := folder; ; here = path.Dir(here) {
-		if here == "." {
-			forms = append([]string{ups + inside(name)}, forms...)
-			break
+	target, ups := "/"+inside(name), ""
+	var forms []string
+	for here := path.Join("/", path.Dir(from)); ; here = path.Dir(here) {
+		if rest, ok := strings.CutPrefix(target, strings.TrimSuffix(here, "/")+"/"); ok {
+			forms = append(forms, ups+rest, "./"+ups+rest, ups+rest+"/")
 		}
-		if rest, ok := strings.CutPrefix(inside(name), here+"/"); ok {
-			forms = append([]string{ups + rest, "./" + ups + rest}, forms...)
-			break
+		if target == here && ups != "" {
+			forms = append(forms, strings.TrimSuffix(ups, "/"), ups)
 		}
-		if inside(name) == here {
-			forms = append([]string{strings.TrimSuffix(ups, "/"), "."}, forms...)
-			break
+		if here == "/" {
+			return append(forms, name)
 		}
 		ups += "../"
 	}
-	return forms
 }
 
 func (f *files) heldAs(name, from string) string {
@@ -227,6 +226,25 @@ func (f *files) other(last, text string) *fault {
 		}
 	}
 	return found
+}
+
+// unwritable is a resource that Kustomize reads and cannot write: a key stated twice. Its file is found by reading all.
+func unwritable(err error, from *tree, root string) *fault {
+	for _, at := range from.order {
+		decoder := yaml3.NewDecoder(bytes.NewReader(from.held[at]))
+		for {
+			var value any
+			problem := decoder.Decode(&value)
+			if match := malformed.FindStringSubmatch(fmt.Sprint(problem)); problem != nil && match != nil {
+				line, _ := strconv.Atoi(match[1])
+				return &fault{Message: short(match[2]), File: at, Line: line, Fix: "Mend the YAML there: state each key once."}
+			}
+			if problem != nil {
+				break
+			}
+		}
+	}
+	return &fault{Message: short(err.Error()), File: root, Fix: "Mend the object it names."}
 }
 
 func namesIn(data []byte) []string {
@@ -359,25 +377,40 @@ func (c *charting) fault(err error) *fault {
 		found.Fix = "See it with `trueup render`, and mend indentation or quotes in the template."
 		return &found
 	}
-	if match := templateLine.FindStringSubmatchIndex(text); match != nil {
+	if match := c.placed(text); match != nil {
 		line, _ := strconv.Atoi(text[match[4]:match[5]])
 		return &fault{
-			Message: short(reason(text, match[1])), File: c.file(text[match[2]:match[3]]), Line: line,
+			Message: short(reason(text[match[1]:])), File: c.file(text[match[2]:match[3]]), Line: line,
 			Fix: "Mend the template, or give the value it needs.",
 		}
 	}
 	return &fault{Message: short(text), File: path.Join(c.asked.Path, "Chart.yaml"), Fix: "Mend what it names."}
 }
 
-// reason is what the innermost of a chain of templates had to say.
-func reason(text string, after int) string {
-	lines := strings.Split(strings.TrimSpace(text[after:]), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		if line := strings.TrimSpace(lines[i]); line != "" && strings.HasPrefix(lines[i], "    ") {
-			return line
+// placed finds the innermost template that a message names; what a template says itself (`fail`) names none.
+func (c *charting) placed(text string) []int {
+	var found []int
+	for _, match := range templateLine.FindAllStringSubmatchIndex(text, -1) {
+		if strings.HasPrefix(text[match[2]:match[3]], c.name+"/") {
+			found = match
+		}
+		if strings.Contains(text[:match[0]], "execution error at ") || strings.HasPrefix(text, "execution error at ") {
+			break
 		}
 	}
-	return strings.TrimSpace(text[after:])
+	return found
+}
+
+// reason is what the innermost template had to say.
+func reason(text string) string {
+	text = strings.TrimSpace(text)
+	if !strings.HasPrefix(text, "executing ") {
+		return text
+	}
+	if at := strings.LastIndex(text, ">:"); at >= 0 {
+		text = text[at+2:]
+	}
+	return strings.TrimSpace(text)
 }
 
 // schemaFault names the line of the value that a chart's schema refuses: in the last values file that states it.

@@ -231,7 +231,7 @@ func (c *charting) load() (*chart.Chart, error) {
 		chosen, oids = append(chosen, one), append(oids, one.Oid)
 	}
 	if err := c.tree.need(oids); err != nil {
-		return nil, err
+		return nil, &faulty{fault{Message: err.Error(), File: root, Fix: "Run `git fsck` in the repository."}}
 	}
 	loading := make([]*archive.BufferedFile, 0, len(chosen))
 	for _, one := range chosen {

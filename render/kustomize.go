@@ -31,19 +31,23 @@ func kustomize(asked request, from *tree) *outcome {
 	if err != nil {
 		return &outcome{Fault: kustomizeFault(err, files, asked.Path)}
 	}
-	return &outcome{Objects: resources(made)}
+	objects, err := resources(made)
+	if err != nil {
+		return &outcome{Fault: unwritable(err, from, asked.Path)}
+	}
+	return &outcome{Objects: objects}
 }
 
-func resources(made resmap.ResMap) []object {
+func resources(made resmap.ResMap) ([]object, error) {
 	found := make([]object, 0, made.Size())
 	for _, one := range made.Resources() {
 		body, err := one.MarshalJSON()
 		if err != nil {
-			panic(fmt.Errorf("%s cannot be written as JSON: %w", one.CurId(), err))
+			return nil, fmt.Errorf("%s cannot be written as JSON: %w", one.CurId(), err)
 		}
 		found = append(found, object{Body: body})
 	}
-	return found
+	return found, nil
 }
 
 // files is a tree as Kustomize's file system, rooted at "/". It cannot be written.

@@ -198,7 +198,7 @@ func (t *tree) read(at string) ([]byte, error) {
 	}
 	data, err := t.content(found.Oid)
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: at, Err: err}
+		return nil, &faulty{fault{Message: err.Error(), File: at, Fix: "Run `git fsck` in the repository."}}
 	}
 	t.hold(at, data)
 	return data, nil
