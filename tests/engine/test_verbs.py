@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,22 @@ async def test_retry_of_a_held_rollout_and_of_red_pipelines(tmp_path: Path) -> N
         red = await asked.push({"pipeline": "fail\n"})
         assert "1 of 1 pipelines" in await asked.ask(rq.Retry(red[:10]))
         assert world.runs.started.count(red) == 2
+
+
+async def test_running_the_pipelines_of_what_runs_again_rolls_nothing_else_out(tmp_path: Path) -> None:
+    async with Asked(tmp_path) as asked:
+        world = asked.world
+        await asked.push(FIRST)
+        second = await asked.push({"app/main": "v2\n"})
+        assert "succeeded; --all" in await asked.ask(rq.Retry(second), ok=False)
+        world.runs.gates[second] = asyncio.Event()
+        assert "1 of 1 pipelines" in await asked.ask(rq.Retry(second, failed_only=False))
+        assert world.running() == "v2\n"
+        assert (await world.candidate(second)).anew
+        world.runs.gates[second].set()
+        await world.settle()
+        assert world.running() == "v2\n"
+        assert world.runs.started.count(second) == 2
 
 
 async def test_a_manual_run_changes_no_verdict(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ class CandidateState(Struct, frozen=True):
     planned: bool = False
     required: tuple[str, ...] = ()
     advisory: tuple[str, ...] = ()
+    anew: bool = False  # its runs repeat every job, not only those that failed before
     images: Mapping[str, BuiltImage] = {}  # by repository
     verdict: Verdict = Verdict.PENDING
     reason: str = ""
@@ -280,9 +281,17 @@ def _candidate(state: CandidateState, event: ev.Event) -> CandidateState:
                 findings=f.record,
                 first_error=f.first,
             )
-        case ev.CandidateRuns(required=required, advisory=advisory):
+        case ev.CandidateRuns(required=required, advisory=advisory, anew=anew):
+            # What turned green stays so while its runs are run again: nothing else is rolled out in its place.
+            open_again = state.verdict is not Verdict.GREEN
             return replace(
-                state, planned=True, required=required, advisory=advisory, verdict=Verdict.PENDING, reason=""
+                state,
+                planned=True,
+                required=required,
+                advisory=advisory,
+                anew=anew,
+                verdict=Verdict.PENDING if open_again else Verdict.GREEN,
+                reason="",
             )
         case ev.CandidateImage() as f:
             built = BuiltImage(f.repository, f.tag, f.digest, f.key, Place(f.place))

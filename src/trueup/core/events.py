@@ -178,6 +178,7 @@ class CandidateRuns(Fact, frozen=True, tag="candidate.runs"):
 
     required: tuple[str, ...]
     advisory: tuple[str, ...] = ()
+    anew: bool = False  # every job is run again, also those that ended well in the attempt before
 
 
 class CandidateImage(Fact, frozen=True, tag="candidate.image"):

@@ -236,22 +236,22 @@ class CandidateLoop:
         return work
 
     async def retry(self, id: str, failed_only: bool) -> tuple[str, ...]:
-        """Plan the runs again; those that succeeded are kept when `failed_only`. The verdict is open again."""
+        """Plan the runs again; those that succeeded are kept when `failed_only`. The verdict is open again, unless it
+        was green already: then it stays. The new runs, required ones first."""
         state = await self._book.candidate(id)
         look = await self._look(state)
-        again: list[str] = []
-        kept: list[str] = []
-        known = {run_id(state, g, n): (g, n) for g in look.triggered for n in range(1, 50)}
-        for run in state.required:
-            graph, attempt = known[run]
-            seen = await self._runs.outcome(run)
-            if failed_only and seen.outcome == "success":
-                kept.append(run)
-            else:
-                again.append(run_id(state, graph, attempt + 1))
-        await self._book.write(id, state.seq, [ev.CandidateRuns((*kept, *again), state.advisory)])
+        known = {run_id(state, g, n): run_id(state, g, n + 1) for g in look.triggered for n in range(1, 50)}
+
+        async def planned(runs: Sequence[str]) -> tuple[str, ...]:
+            good = {run for run in runs if failed_only and (await self._runs.outcome(run)).outcome == "success"}
+            return tuple(run if run in good else known[run] for run in runs)
+
+        required, advisory = await planned(state.required), await planned(state.advisory)
+        again = tuple(run for run in (*required, *advisory) if run not in (*state.required, *state.advisory))
+        if again:
+            await self._book.write(id, state.seq, [ev.CandidateRuns(required, advisory, anew=not failed_only)])
         self._wake(id)
-        return tuple(again)
+        return again
 
 
 def run_id(state: CandidateState, graph: Graph, attempt: int) -> str:

@@ -56,7 +56,7 @@ class CandidateRuns:
             facts=await self._facts(run, candidate, graph, subject, number, commit.message),
             candidate=candidate.id,
             trigger="push" if number else "manual",
-            previous=run_id(candidate, graph, number - 1) if number > 1 else "",
+            previous=run_id(candidate, graph, number - 1) if number > 1 and not candidate.anew else "",
             by=Principal(f"git:{commit.author}", f"push:{commit.id}"),
             cause=f"{candidate.id}@{candidate.seq}",
             time_s=int(commit.time.timestamp()),

@@ -16,7 +16,11 @@ from trueup.engine.loop import Loop
 
 
 class Unclear(Exception):
-    """What was named is not there, or is more than one thing; the message says what there is."""
+    """What was named is more than one thing, or there is nothing to do it to; the message says what there is."""
+
+
+class NoSuch(Unclear):
+    """Nothing has this name; the message says what there is."""
 
 
 class Verbs:
@@ -27,7 +31,7 @@ class Verbs:
         try:
             return await self._perform(request, by)
         except Unclear as error:
-            return Reply(False, str(error))
+            return Reply(False, str(error), unknown=isinstance(error, NoSuch))
 
     async def _perform(self, request: rq.Request, by: Principal) -> Reply:
         match request:
@@ -59,14 +63,14 @@ class Verbs:
         states = [await self._loop.book.source(s) for s in self._loop.parts.watched]
         found = [s for s in states if name in ("", s.name, s.id, s.url)]
         if not found:
-            raise Unclear(f"no source {name!r}; there is: {', '.join(s.name for s in states)}")
+            raise NoSuch(f"no source {name!r}; there is: {', '.join(s.name for s in states)}")
         return found
 
     async def _applications(self, name: str) -> list[ApplicationState]:
         states = [await self._loop.book.application(a) for a in self._loop.links.known_applications]
         found = [a for a in states if name in ("", a.name, a.id)]
         if not found:
-            raise Unclear(f"no application {name!r}; there is: {', '.join(a.name for a in states) or 'none yet'}")
+            raise NoSuch(f"no application {name!r}; there is: {', '.join(a.name for a in states) or 'none yet'}")
         return found
 
     async def _one(self, name: str) -> ApplicationState:
@@ -87,8 +91,8 @@ class Verbs:
         every = await self._candidates()
         found = [c for c in every if c.commit.startswith(what) or c.id == what]
         if not found:
-            raise Unclear(f"no Candidate of a commit {what!r}; the newest is {every[0].commit[:10]}" if every else
-                          "no push has been seen yet")  # fmt: skip
+            raise NoSuch(f"no Candidate of a commit {what!r}; the newest is {every[0].commit[:10]}" if every else
+                         "no push has been seen yet")  # fmt: skip
         if len({c.commit for c in found}) > 1:
             raise Unclear(f"{what!r} is more than one commit: {', '.join(c.commit[:10] for c in found[:5])}")
         return found[0]
@@ -119,7 +123,9 @@ class Verbs:
             named = what and (candidate.commit.startswith(what) or any(_is(what, r) for r in runs))
             if named or (not what and candidate.verdict is Verdict.RED):
                 return await self._retry_runs(candidate, failed_only)
-        raise Unclear(f"nothing called {what!r} can be run again" if what else "nothing has failed")
+        if what:
+            raise NoSuch(f"nothing called {what!r} can be run again")
+        raise Unclear("nothing has failed")
 
     async def _retry_sync(self, application: ApplicationState) -> Reply:
         current = application.current
@@ -136,12 +142,13 @@ class Verbs:
         return Reply(True, f"rolling out {candidate.commit[:10]} again", application.id)
 
     async def _retry_runs(self, candidate: CandidateState, failed_only: bool) -> Reply:
-        if not candidate.required:
+        every = (*candidate.required, *candidate.advisory)
+        if not every:
             return Reply(False, f"{candidate.commit[:10]} triggered no pipeline; mend what is wrong and push")
         again = await self._loop.candidates.retry(candidate.id, failed_only)
         if not again:
             return Reply(False, f"every run of {candidate.commit[:10]} succeeded; --all runs them again")
-        which = f"{len(again)} of {len(candidate.required)} pipelines of {candidate.commit[:10]}"
+        which = f"{len(again)} of {len(every)} pipelines of {candidate.commit[:10]}"
         return Reply(True, f"running {which} again", again[0])
 
     async def _terminate(self, what: str, why: str, by: Principal) -> Reply:
@@ -219,10 +226,10 @@ class Verbs:
         graph = next((g for g in graphs if workflow in (g.name, g.place.file, _stem(g.place.file))), None)
         if graph is None:
             names = ", ".join(_stem(g.place.file) for g in graphs)
-            raise Unclear(f"no workflow {workflow!r} in {source.name}; there is: {names or 'none that runs natively'}")
+            raise NoSuch(f"no workflow {workflow!r} in {source.name}; there is: {names or 'none that runs natively'}")
         if job:
             if job not in {j.id for j in graph.jobs}:
-                raise Unclear(f"no job {job!r} in {graph.name}; there is: {', '.join(j.id for j in graph.jobs)}")
+                raise NoSuch(f"no job {job!r} in {graph.name}; there is: {', '.join(j.id for j in graph.jobs)}")
             graph = only(graph, job)
         number = len(await self._loop.parts.ledger.heads("run"))
         run = child_id("run", candidate.id, graph.place.file, "manual", number)

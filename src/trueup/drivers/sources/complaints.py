@@ -187,12 +187,12 @@ def _advice(said: str, address: Address) -> str:
     if re.search(r"unstaged changes|uncommitted changes|dirty|working tree", said, re.IGNORECASE):
         return f"commit or stash what is changed in {address.path}, then `trueup retry`"
     if re.search(r"protected branch|GH006|GH013|ruleset|not allowed to push", said, re.IGNORECASE):
-        return "let Trueup's user push to this branch in the forge's protection rules, or merge the waiting branch"
+        return "let Trueup's user push to this branch in the forge's protection rules"
     if re.search(r"sign", said, re.IGNORECASE) and "commit" in said:
         return "give Trueup a signing key, and register it with the forge"
     if "hook" in said:
-        return "let the hook accept Trueup's commits, or merge the waiting branch by hand"
-    return "give the token or key write access to this repository, or merge the waiting branch by hand"
+        return "let the hook accept Trueup's commits"
+    return "give the token or key write access to this repository"
 
 
 def checked_out_advice(path: str) -> str:
