@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +36,7 @@ CA_VARIABLES = (
     "AWS_CA_BUNDLE",
 )
 TIMED_OUT = 124
+SWEPT = "job:"  # what a line about a container begins with; Podman's warnings stand between them
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -91,12 +91,13 @@ class Containers:
 
     async def sweep(self, keep_runs: Sequence[str]) -> None:
         filters = ("--filter", f"label={LABEL_STATE}={self._settings.state}", "--filter", f"label={LABEL_ROLE}=job")
-        listed = await self.podman("ps", "-a", "--format", "json", *filters)
+        shape = f'{SWEPT}{{{{.ID}}}} {{{{index .Labels "{LABEL_RUN}"}}}}'
+        listed = await self.podman("ps", "-a", "--format", shape, *filters)
         if listed.code:
             raise SandboxDown(f"podman could not list containers: {_last(listed.said)}: run `trueup doctor`")
-        for container in json.loads(listed.said or "[]"):
-            if container["Labels"].get(LABEL_RUN, "") not in keep_runs:
-                await self.podman("rm", "-f", "-t", "0", "-i", container["Id"])
+        for id, run in swept(listed.said):
+            if run not in keep_runs:
+                await self.podman("rm", "-f", "-t", "0", "-i", id)
 
     async def podman(self, *args: str, timeout_s: float = 120.0) -> Ended:
         return await admin((self._settings.podman, *args), self._environment, timeout_s, self._cwd)
@@ -267,6 +268,12 @@ def _container_name(state: str, request: SandboxRequest) -> str:
 
 def _is_file(path: Path) -> bool:
     return os.path.lexists(path)
+
+
+def swept(said: str) -> list[tuple[str, str]]:
+    """(container, run) of each line of ours, whatever Podman warns of beside them."""
+    lines = (line.removeprefix(SWEPT).partition(" ") for line in said.splitlines() if line.startswith(SWEPT))
+    return [(id, run.strip()) for id, _, run in lines]
 
 
 def _last(text: str) -> str:
