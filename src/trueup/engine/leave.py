@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -95,13 +95,13 @@ def _runs(pid: int) -> bool:
 async def weigh(layout: Layout, environ: Mapping[str, str]) -> tuple[Kept, ...]:
     """What this state folder keeps, the largest first, with the images that only it has named."""
     kept = await asyncio.to_thread(_weigh, layout)
-    kept += [Kept("image", image.name, image.size) for image in await _images(layout, environ)]
+    kept += [Kept("image", _called(image), image.size) for image in await _images(layout, environ)]
     return tuple(sorted(kept, key=lambda k: (-k.size_bytes, k.what)))
 
 
 async def forget(layout: Layout, environ: Mapping[str, str]) -> None:
     """Remove all that `weigh` lists, for good. Only after `leave`. Raises NotLeft."""
-    names = [image.name for image in await _images(layout, environ)]
+    names = [name for image in await _images(layout, environ) for name in image.names]
     for name in names:
         await _podman(layout, environ, "rmi", "--force", name)
     try:
@@ -132,31 +132,44 @@ def _size(path: Path) -> int:
     return total
 
 
-class _Image(Struct, frozen=True):
-    name: str
+class Image(Struct, frozen=True):
+    """One image with all its names of ours."""
+
+    names: tuple[str, ...]
     size: int
 
 
-class _Listed(Struct, rename="pascal"):
+def _called(image: Image) -> str:
+    more = f" and {len(image.names) - 1} more names" if len(image.names) > 1 else ""
+    return f"{min(image.names, key=lambda n: ('@' in n, n))}{more}"
+
+
+class Listed(Struct, rename="pascal"):
     """Source: podman-images(1), --format json, 4.3."""
 
+    id: str
     size: int = 0
     names: list[str] | None = None
 
 
-async def _images(layout: Layout, environ: Mapping[str, str]) -> list[_Image]:
+async def _images(layout: Layout, environ: Mapping[str, str]) -> list[Image]:
     """Images in Podman's storage under names of ours: what was built here, and what the mirror handed out."""
     if not Path(layout.registry).is_dir():
         return []
     mine = {entry.name for entry in Index(Path(layout / "builder")).names()}
     mirror = Registry(layout).known_address()
-    listed = msgspec.json.decode(await _podman(layout, environ, "images", "--format", "json"), type=list[_Listed])
-    return [
-        _Image(name, image.size)
+    listed = msgspec.json.decode(await _podman(layout, environ, "images", "--format", "json"), type=list[Listed])
+    return ours(listed, mine, f"{mirror}/" if mirror else "")
+
+
+def ours(listed: Iterable[Listed], mine: Collection[str], mirror: str) -> list[Image]:
+    """The images under names of ours, each once: Podman lists an image anew for every name it has."""
+    found = {
+        image.id: Image(names, image.size)
         for image in listed
-        for name in image.names or ()
-        if name in mine or (mirror and name.startswith(f"{mirror}/"))
-    ]
+        if (names := tuple(n for n in image.names or () if n in mine or (mirror and n.startswith(mirror))))
+    }
+    return list(found.values())
 
 
 async def _podman(layout: Layout, environ: Mapping[str, str], *words: str) -> str:
