@@ -1,52 +1,35 @@
-"""The wiring: what of this machine and of the vault reaches which part."""
+"""What a state folder must be before anything is started in it."""
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from trueup.app import Options, as_seen_here, open_sources, way_out
+from trueup.app import STATE_BYTES, NotUsable, prepare_state
 from trueup.core.layout import Layout
-from trueup.drivers.secrets.vault import FileVault
-from trueup.store.state import vault_key
-
-KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n-----END OPENSSH PRIVATE KEY-----"
 
 
-def test_steps_without_a_container_get_paths_that_exist_on_this_machine(tmp_path: Path) -> None:
-    (tmp_path / "ca.crt").write_text("certificates")
-    (tmp_path / "wheels").mkdir()
-    (tmp_path / "wheels/a.whl").touch()
-    environ = {
-        "SSL_CERT_FILE": str(tmp_path / "ca.crt"),
-        "PIP_FIND_LINKS": str(tmp_path / "wheels"),
-        "HTTPS_PROXY": "http://proxy.example.org:3128",
-    }
-    way, _ = way_out(environ)
-    seen = dict(as_seen_here(way))
-    assert seen["PIP_CERT"] == seen["SSL_CERT_FILE"] == str(tmp_path / "ca.crt")
-    assert seen["PIP_FIND_LINKS"] == str(tmp_path / "wheels")
-    assert seen["HTTPS_PROXY"] == "http://proxy.example.org:3128"
-    assert dict(way.env)["PIP_CERT"] != seen["PIP_CERT"]
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(NotUsable, match="no state folder of Trueup: give a folder of its own"):
+        prepare_state(Layout(str(tmp_path)))
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [p.name for p in tmp_path.iterdir()] == ["letters"]
 
 
-@pytest.mark.parametrize("as_text", [True, False])
-async def test_a_key_may_be_kept_as_a_secret_or_named_as_a_file(tmp_path: Path, as_text: bool) -> None:
-    layout = Layout(str(tmp_path / "state"))
-    Path(layout.root).mkdir()
-    hosts = tmp_path / "hosts"
-    hosts.write_text("git.example.org ssh-ed25519 AAAA\n")
-    vault = FileVault(layout.secrets, vault_key(layout))
-    await vault.set("app", "", "TRUEUP_GIT_SSH_KEY", KEY if as_text else "/keys/deploy")
-    await vault.set("app", "", "TRUEUP_GIT_KNOWN_HOSTS", hosts.read_text() if as_text else str(hosts))
-    url = "ssh://git@git.example.org/acme/app.git"
-    sources, _ = await open_sources(Options(layout=layout, repositories=(url,), environ={}, branch="main"), vault)
-    (source,) = sources.values()
-    if not as_text:
-        assert source.known_hosts == str(hosts)
-        return
-    assert Path(source.known_hosts).read_text() == hosts.read_text()
-    (key,) = (path for path in Path(layout.keys).iterdir() if "BEGIN OPENSSH" in path.read_text(errors="replace"))
-    assert key.stat().st_mode & 0o777 == 0o600
-    assert key.read_text() == KEY + "\n"
+def test_a_path_too_long_for_sockets_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    root = tmp_path / ("x" * STATE_BYTES)
+    with pytest.raises(NotUsable, match="name a shorter one with --state"):
+        prepare_state(Layout(str(root)))
+    assert not root.exists()
+
+
+def test_a_new_folder_is_made_and_found_again() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        layout = Layout(f"{short}/state")
+        prepare_state(layout)
+        prepare_state(layout)
+        assert Path(layout.keys).stat().st_mode & 0o777 == 0o700

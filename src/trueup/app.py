@@ -180,9 +180,25 @@ def plan_view(
 # --- the parts -----------------------------------------------------------------------------------
 
 
+STATE_BYTES = (
+    79  # of its path: below it stand sockets, whose names end at 107 bytes (unix(7)), HAProxy's own among them
+)
+
+
 def prepare_state(layout: Layout) -> None:
-    """Make the state folder, for its owner alone, and the container tools' configuration. Blocking."""
+    """Make the state folder, for its owner alone, and the container tools' configuration. Blocking.
+
+    Raises NotUsable."""
     root = Path(layout.root)
+    if len(os.fsencode(layout.root)) > STATE_BYTES:
+        raise NotUsable(
+            f"the path of the state folder is longer than {STATE_BYTES} bytes, too long for the sockets in it: "
+            f"name a shorter one with --state ({layout.root})"
+        )
+    if root.is_dir() and not Path(layout.keys).exists() and any(root.iterdir()):
+        raise NotUsable(
+            f"{layout.root} is not empty and no state folder of Trueup: give a folder of its own with --state"
+        )
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o711)  # other uids run steps in workspaces below it, and see nothing beside them
     for private in (layout.keys, layout.repositories, layout.logs):
@@ -359,6 +375,10 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
 
     Raises NotUsable, SourceError, StateBusy, TargetDown, RegistryDown, and what a damaged state folder raises."""
     layout, clock = options.layout, Wall()
+    if os.geteuid() != 0:
+        raise NotUsable(
+            "this starts containers, a bridge and a proxy on the machine: run it as root (sudo trueup up …)"
+        )
     await asyncio.to_thread(prepare_state, layout)
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(layout, clock))

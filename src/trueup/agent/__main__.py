@@ -24,7 +24,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 3
     except STARTING as error:
-        logging.getLogger("trueup.agent").error("the agent cannot start: %s", error)
+        logging.getLogger("trueup.agent").error("the agent cannot start: %s", error or type(error).__name__)
         return 1
     return 0
 

@@ -67,7 +67,8 @@ def read_public(folder: str) -> bytes:
     try:
         key = bytes.fromhex(path.read_text().strip())
     except (OSError, ValueError) as error:
-        raise KeyUnreadable(f"{path}: {error}; without the public key no checkpoint can be verified") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise KeyUnreadable(f"{path}: {why}; without the public key no checkpoint can be verified") from error
     if len(key) != 32:
         raise KeyUnreadable(f"{path} holds {len(key)} bytes, a public key has 32; put the saved one back")
     return key

@@ -80,9 +80,12 @@ async def open_ledger(path: str, *, clock: Clock, signer: Signer) -> SqliteLedge
 
 
 def open_readonly(path: str) -> ReadonlyLedger:
-    """Open the ledger for reading, while `up` writes it or not. Raises FileNotFoundError, LedgerDamaged on reading."""
+    """Open the ledger for reading, while `up` writes it or not. Raises FileNotFoundError,
+    PermissionError, LedgerDamaged on reading."""
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no ledger yet; run `trueup up` first, or name another --state")
+    if not os.access(path, os.R_OK):
+        raise PermissionError(f"{path} may not be read by this user")
     return ReadonlyLedger(path)
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from trueup.ports import SourceError
+
 _GRACE_S = 5.0  # time for git to take its lock files away
 
 
@@ -31,17 +33,22 @@ class Program(Struct, frozen=True):
     held: tuple[int, ...] = ()
 
     async def start(self, args: Sequence[str], env: Mapping[str, str], *, stderr: int = PIPE) -> Process:
-        return await asyncio.create_subprocess_exec(
-            "git",
-            *args,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=stderr,
-            cwd=self.folder,
-            env={**self.environment, **env},
-            start_new_session=True,
-            pass_fds=self.held,
-        )
+        try:
+            return await asyncio.create_subprocess_exec(
+                "git",
+                *args,
+                stdin=PIPE,
+                stdout=PIPE,
+                stderr=stderr,
+                cwd=self.folder,
+                env={**self.environment, **env},
+                start_new_session=True,
+                pass_fds=self.held,
+            )
+        except FileNotFoundError as error:
+            if error.filename != "git":
+                raise
+            raise SourceError("git is not installed here: run `apt-get install git`, or see `trueup doctor`") from error
 
     async def run(self, *args: str, timeout_s: float, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> Done:
         """Run to the end. Whatever happens, no process is left behind."""

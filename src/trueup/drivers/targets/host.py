@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Sequence
 from importlib.metadata import version as installed
@@ -216,7 +217,7 @@ class Host:
         with open(self._log, "rb") as file:
             file.seek(begun)
             lines = file.read().decode(errors="replace").strip().splitlines()
-        return f"{lines[-1] if lines else 'it said nothing'} (see {self._log})"
+        return f"{_LOGGED.sub('', lines[-1]) if lines else 'it said nothing'} (see {self._log})"
 
     # --- the wire
 
@@ -255,6 +256,9 @@ class Host:
                 raise TargetDown(f"the agent refused {path} ({response.status}): {(await response.text())[:500]}")
             async for line in response.content:
                 yield line
+
+
+_LOGGED = re.compile(r"^\S+ \S+ [A-Z]+ (the agent cannot start: )?")  # what its log puts before the words
 
 
 def _id(application: str) -> str:
