@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from trueup.api.client import Denied, NotRunning, connect
+from trueup.cli import exits
 from trueup.cli.common import emit, layout, output_option, run, state_option
 from trueup.cli.errors import Away, Stop
 from trueup.cli.times import Duration, Moment
@@ -17,10 +18,10 @@ def send(state: str | None, request: requests.Request, output: str = "text") -> 
     """Send, print, and fail with its message when the reply says no."""
     reply = run(ask(state, request))
     if output == "text" and not reply.ok:
-        raise Stop(reply.message)
+        raise Stop(reply.message, exits.UNKNOWN if reply.unknown else exits.FAILED)
     emit(reply, output, lambda r, console: console.print(r.message))
     if not reply.ok:
-        raise SystemExit(1)
+        raise SystemExit(exits.UNKNOWN if reply.unknown else exits.FAILED)
     return reply
 
 

@@ -77,3 +77,4 @@ class Reply(Struct, frozen=True):
     ok: bool
     message: str  # one line for a person; when not ok: what was wrong and what to do
     id: str = ""  # the run, candidate or stream it concerns
+    unknown: bool = False  # nothing has the name that was asked for
