@@ -66,7 +66,7 @@ def _notes(source: SourceStatus) -> list[tuple[str, str]]:
         reason = f": {source.ahead_reason}" if source.ahead_reason else ""
         notes.append(("ahead", f"the branch is {source.ahead} commit{plural} ahead of what runs{reason}"))
     if source.gone:
-        notes.append(("gone", "the branch is not there any more; what runs stays"))
+        notes.append(("gone", f"there is no branch {source.branch} at the remote; what runs stays"))
     if source.down:
         notes.append(("remote", source.down))
     if source.rights:

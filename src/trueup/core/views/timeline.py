@@ -100,7 +100,7 @@ def _source(chronicle: Chronicle, fact: ev.Fact) -> Said:
         case ev.SourceMoved():
             return _moved(fact)
         case ev.SourceGone(branch=branch):
-            return f"the branch {branch} vanished; what runs stays", Tone.WAITS
+            return f"there is no branch {branch} at the remote; what runs stays", Tone.WAITS
         case ev.SourceDown(reason=reason):
             return f"the remote cannot be read{_because(reason)}", Tone.WAITS
         case ev.SourceUp():
