@@ -72,11 +72,27 @@ class Admin:
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
         await self.merge(path, {"status": status}, "kubelet")
 
+    async def bind(self, pod: Any) -> None:
+        """Put a pod on a node without room for others, so that the scheduler lets go of it."""
+        metadata = pod["metadata"]
+        node = f"node-of-{metadata['namespace']}"
+        made = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": node}}
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": metadata["name"]}, "target": target}
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/binding"
+        for at, body in (("/api/v1/nodes", made), (path, binding)):
+            try:
+                await self.create(at, body)
+            except ApiError as error:
+                assert error.status == 409, error
+
     async def turn_ready(self, pod: Any) -> None:
+        await self.bind(pod)
         conditions = [{"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"}]
         await self.report(pod, phase="Running", conditions=conditions)
 
     async def crash(self, pod: Any, container: str, restarts: int = 3) -> None:
+        await self.bind(pod)
         ended = {"exitCode": 1, "reason": "Error", "message": "ModuleNotFoundError: No module named 'flask'"}
         waiting = {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container"}
         state = {

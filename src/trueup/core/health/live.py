@@ -53,7 +53,7 @@ def _judged(body: Json) -> Found:
     if rule is not None:
         health, reason = rule(body, body.get("spec") or {}, status)
         return Found(health, reason, kind)
-    return _by_fact(fact, body, status) if fact is not None else _by_conditions(status)
+    return _by_fact(fact, body, status) if fact is not None else _by_conditions(group, status)
 
 
 def _behind(body: Json, status: Json) -> bool:
@@ -84,9 +84,15 @@ def told(condition: Mapping[str, str]) -> str:
     return ": ".join(" ".join(p.split()) for p in parts if p)[:400] or f"{condition['type']} is {condition['status']}"
 
 
-def _by_conditions(status: Json) -> Found:
+# Crossplane's managed resources are of many groups. Source: Crossplane documentation, managed resource conditions
+MANAGED = (".upbound.io", ".crossplane.io")
+
+
+def _by_conditions(group: str, status: Json) -> Found:
     """A custom resource of no known project: kstatus's convention of conditions, then Ready as most mean it."""
     have = conditions(status)
+    if group.endswith(MANAGED) and have.get("Synced", {}).get("status") == "False":
+        return Found(Health.DEGRADED, told(have["Synced"]), "crossplane")
     for type, health in (("Stalled", Health.DEGRADED), ("Reconciling", Health.PROGRESSING)):
         if type in have and have[type].get("status") == "True":
             return Found(health, told(have[type]), "conditions")

@@ -52,7 +52,8 @@ def _of_container(pod: str, state: Json) -> Trouble | None:
     ended = now.get("terminated") or last.get("terminated") or {}
     reason, container = str(waiting.get("reason") or ""), str(state.get("name"))
     if reason in PULLING:
-        return Trouble(pod, f"pod {pod} {reason}: {waiting.get('message', '')}"[:400], Health.DEGRADED, Fault.WORLD)
+        health = Health.PROGRESSING if reason == "ErrImagePull" else Health.DEGRADED  # the first try may be unlucky
+        return Trouble(pod, f"pod {pod} {reason}: {waiting.get('message', '')}"[:400], health, Fault.WORLD)
     if reason not in STARTING and reason != "CrashLoopBackOff":
         words = f"pod {pod} {reason}: {waiting.get('message', '')}"[:400]
         return Trouble(pod, words, Health.DEGRADED, Fault.CHANGE, container)

@@ -56,12 +56,13 @@ async def drift_of(target: Kubernetes, name: str, after: int = 0) -> Moved:
 
 async def judged(target: Kubernetes, application: str, good: Callable[[Any], bool]) -> Any:
     """The only object's judgement once `good` says so."""
-    async with asyncio.timeout(LIMIT_S):
-        while True:
-            (found,) = await target.judge(application)
-            if good(found):
-                return found
-            await asyncio.sleep(0.05)  # a controller's status has no event here
+    until = asyncio.get_running_loop().time() + LIMIT_S
+    while True:
+        (found,) = await target.judge(application)
+        if good(found):
+            return found
+        assert asyncio.get_running_loop().time() < until, found
+        await asyncio.sleep(0.05)  # a controller's status has no event here
 
 
 # --- apply and unchanged ---------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from trueup.core.model import Json
-from trueup.drivers.targets.kubernetes.client import APPLY, Account, ApiError, Call, Client
+from trueup.drivers.targets.kubernetes.client import APPLY, ApiError, Call, Client
 from trueup.drivers.targets.kubernetes.discovery import Resource
 from trueup.drivers.targets.kubernetes.owned import MANAGER, applyset_id
 from trueup.ports import TargetDown
@@ -43,7 +43,7 @@ class Parents:
         """The parent's name: readable where it can be, and never the same for two."""
         return f"trueup-{hashlib.sha256(application.encode()).hexdigest()[:16]}"
 
-    async def state(self, application: str, objects: Sequence[tuple[Resource, str]], account: Account) -> None:
+    async def state(self, application: str, objects: Sequence[tuple[Resource, str]]) -> None:
         """The parent covers these kinds and namespaces before any of the objects is made. Raises TargetDown."""
         kinds = frozenset(resource.group_kind for resource, _ in objects)
         namespaces = frozenset(namespace for resource, namespace in objects if resource.namespaced)
@@ -51,7 +51,7 @@ class Parents:
             stated = self._stated.get(application) or await self._read(application)
             wide = (stated[0] | kinds, stated[1] | namespaces)
             if wide != stated:
-                await self._write(application, wide, account)
+                await self._write(application, wide)
             self._stated[application] = wide
         except ApiError as error:
             raise TargetDown(
@@ -72,7 +72,7 @@ class Parents:
         notes = body["metadata"].get("annotations") or {}
         return _split(notes.get(KINDS)), _split(notes.get(NAMESPACES))
 
-    async def _write(self, application: str, wide: tuple[frozenset[str], frozenset[str]], account: Account) -> None:
+    async def _write(self, application: str, wide: tuple[frozenset[str], frozenset[str]]) -> None:
         await self._make_home()
         notes = {
             TOOLING: f"{MANAGER}/v{version('trueup')}",

@@ -60,7 +60,7 @@ OURSELVES = Account()
 
 
 class Call(Struct, frozen=True, kw_only=True):
-    """One request. `body` is JSON to be encoded, or bytes as they are."""
+    """One request. `body` is JSON to be encoded, or bytes as they are; `patience_s` 0: one try."""
 
     method: str = "GET"
     path: str
@@ -69,6 +69,7 @@ class Call(Struct, frozen=True, kw_only=True):
     content: str = JSON
     accept: str = JSON
     account: Account = OURSELVES
+    patience_s: float = PATIENCE_S
 
 
 class Client:
@@ -101,7 +102,7 @@ class Client:
         same the second time. Raises ApiError, Gone, TargetDown."""
         data = call.body if call.body is None or isinstance(call.body, bytes) else orjson.dumps(call.body)
         loop = asyncio.get_running_loop()
-        until, pause = loop.time() + PATIENCE_S, PAUSE_S[0]
+        until, pause = loop.time() + call.patience_s, PAUSE_S[0]
         known = True
         while True:
             wait_s, error = pause, ""

@@ -194,7 +194,7 @@ class Kubernetes:
         known, missing = await self._kinds(todo)
         if known:
             self._claimed(application, known)
-            await self._parents.state(application, [(r, o.ref.namespace) for o, r in known], self.settings.account)
+            await self._parents.state(application, [(r, o.ref.namespace) for o, r in known])
             await self._patch_all(application, known)
         if missing:
             raise TargetDown(unknown_kind(missing))
@@ -384,8 +384,7 @@ class Kubernetes:
             for moved in [m for m in self._moved.values() if m.seq > after]:
                 after = moved.seq
                 yield moved
-            if self._seq == after or wake is self._wake:
-                await wake.wait()
+            await wake.wait()
 
     def _move(self, application: str, ref: Ref, drift: str = "", repaired: bool = False) -> None:
         self._seq += 1

@@ -115,7 +115,10 @@ class Watching:
                 self.unread[kind] = str(error)
             except ApiError as error:
                 version = ""
-                self.unread[kind] = f"{error.message} ({error.status})"
+                if error.status == 404:  # its definition was deleted, and every object with it
+                    self._listed((resource.group, resource.kind, namespace), set())
+                else:
+                    self.unread[kind] = f"{error.message} ({error.status})"
             listed.set()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, PAUSE_S[1])

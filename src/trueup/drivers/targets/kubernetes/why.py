@@ -5,6 +5,7 @@ Source of the labels: pod-template-hash (Deployment controller), controller-revi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ from trueup.ports import TargetDown
 
 PODS = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("batch", "Job")})
 LINES = 15
+LOG_S = 5.0
 REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -100,7 +102,8 @@ async def _log(client: Client, namespace: str, found: Trouble) -> tuple[str, ...
     query = (("container", found.container), ("tailLines", str(LINES)), ("previous", str(found.crashed).lower()))
     path = f"/api/v1/namespaces/{namespace}/pods/{found.pod}/log"
     try:
-        data = await client.raw(Call(path=path, query=query, accept="*/*"))
-    except (ApiError, TargetDown):
+        async with asyncio.timeout(LOG_S):
+            data = await client.raw(Call(path=path, query=query, accept="*/*", patience_s=0))
+    except (ApiError, TargetDown, TimeoutError):  # its node may be away
         return ()
     return tuple(data.decode(errors="replace").splitlines()[-LINES:])
