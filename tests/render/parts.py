@@ -65,5 +65,6 @@ def read(printed: str) -> list[str]:
 def program(argv: Sequence[str | Path], timeout_s: float = 60.0) -> str:
     """What a program prints."""
     done = subprocess.run([str(a) for a in argv], capture_output=True, timeout=timeout_s, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    if done.returncode:
+        raise AssertionError(done.stderr.decode())
     return done.stdout.decode()
