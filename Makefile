@@ -43,6 +43,7 @@ demo: setup ## the whole loop on this machine, under load (root or sudo)
 	$(BIN)/trueup demo
 
 bench: dev packages ## ratios measured in one run, into docs/performance.md (root or sudo)
+	@scripts/packages busybox-static gcc libc6-dev
 	$(BIN)/python bench --write docs/performance.md
 
 wheel: dev ## dist/*.whl, proven in a fresh environment
