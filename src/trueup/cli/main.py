@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "history": ("trueup.cli.look:history", "The rollouts: commit, digest, outcome, duration, who."),
         "why": ("trueup.cli.look:why", "From an object back to its commit and author."),
         "logs": ("trueup.cli.logs:logs", "Logs of a pipeline's job or of running containers."),
+        "health": ("trueup.cli.health:health", "Judge objects as they were read from a Kubernetes cluster."),
     },
     "Act": {
         "sync": ("trueup.cli.act:sync", "Compare and repair now."),
