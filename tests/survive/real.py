@@ -91,7 +91,7 @@ class Real:
         shutil.copy(BUSYBOX, self.person.clone / "busybox")
         (self.person.clone / "app").mkdir()
         (self.person.clone / "busybox").rename(self.person.clone / "app/busybox")
-        self.environ = dict(os.environ)
+        self.environ = {name: value for name, value in os.environ.items() if name != "TRUEUP_DEBUG"}
         self.moments: list[Moment] = []
         self.traffic = Traffic(rate=100)
         self.loop = self._loop()
@@ -121,6 +121,7 @@ class Real:
     async def kill(self) -> None:
         """kill -9 of `trueup up` alone: what it started stays."""
         assert self.loop.up is not None
+        self._alive()
         self.loop.up.kill()
         await self.loop.up.wait()
 
@@ -140,11 +141,16 @@ class Real:
             async with asyncio.timeout(limit_s):
                 while True:
                     await self.loop.look()
+                    self._alive()
                     if (found := await ask()) is not None:
                         return found
                     await asyncio.sleep(0.1)
         except TimeoutError:
             pytest.fail(f"{what}: did not come within {limit_s:g} s\n{self.told()}", pytrace=False)
+
+    def _alive(self) -> None:
+        if self.loop.up is not None and self.loop.up.returncode is not None:
+            pytest.fail(f"`trueup up` ended by itself with {self.loop.up.returncode}\n{self.told()}", pytrace=False)
 
     # --- what is asked
 

@@ -21,6 +21,18 @@ A_PUSH = 6  # kills before a push is left alone to settle
 AGENT = 0.2  # of the kills hit the agent, too
 SETTLE_S = 90.0
 LONGEST_S = 6.0
+KINDS = (
+    "source.moved",
+    "candidate.created",
+    "candidate.image",
+    "candidate.green",
+    "application.sync_started",
+    "application.sync_applied",
+    "application.sync_healthy",
+    "application.condemned",
+    "source.write_intended",
+    "source.write_pushed",
+)
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -52,9 +64,9 @@ async def killed(world: Real, chance: random.Random) -> list[tuple[str, bool]]:
         commit = await world.push(files, f"{'bad' if bad else 'good'} {len(pushes)}")
         pushes.append((commit, bad))
         for _ in range(min(A_PUSH, KILLS - kills)):
-            if await settled_within(world, commit, bad, chance.uniform(0.0, LONGEST_S)):
+            if not await until_the_kill(world, commit, bad, chance):
                 break
-            hit[world.moments[-1].kind] += 1
+            hit[last(world)] += 1
             await world.kill()
             if chance.random() < AGENT:
                 await world.kill_agent()
@@ -73,16 +85,31 @@ async def settle(world: Real, commit: str, bad: bool) -> None:
     await world.until(f"{commit[:8]} settled", lambda: is_settled(world, commit, bad), SETTLE_S)
 
 
-async def settled_within(world: Real, commit: str, bad: bool, seconds: float) -> bool:
+async def until_the_kill(world: Real, commit: str, bad: bool, chance: random.Random) -> bool:
+    """Wait for the moment to kill: some time, or right behind an event of some kind. False when all settled before."""
+    kind, seconds = chance.choice(("", *KINDS)), chance.uniform(0.0, LONGEST_S)
+    before = count(world, kind)
     try:
         async with asyncio.timeout(seconds):
             while True:
                 await world.loop.look()
-                if is_settled(world, commit, bad):
+                if kind and count(world, kind) > before:
                     return True
-                await asyncio.sleep(0.05)
+                if is_settled(world, commit, bad):
+                    return False
+                await asyncio.sleep(0.01)
     except TimeoutError:
-        return False
+        return True
+
+
+def count(world: Real, kind: str) -> int:
+    return sum(e.fact.__struct_config__.tag == kind for own in world.known.streams.values() for e in own)
+
+
+def last(world: Real) -> str:
+    """The kind of the ledger's newest event."""
+    newest = max((own[-1] for own in world.known.streams.values()), key=lambda e: e.time)
+    return str(newest.fact.__struct_config__.tag)
 
 
 async def look_at_the_end(world: Real, pushes: list[tuple[str, bool]]) -> None:
