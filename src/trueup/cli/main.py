@@ -24,6 +24,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Look at a repository": {
         "check": ("trueup.cli.repository:check", "Name each fault of a repository at its line, with what to do."),
         "inspect": ("trueup.cli.repository:inspect", "What was found in a repository and how it hangs together."),
+        "render": ("trueup.cli.render:render", "Print the objects that a folder states, as they would be applied."),
         "plan": ("trueup.cli.repository:plan", "The exact difference that a commit would make."),
     },
     "Look at what runs": {

@@ -1,0 +1,17 @@
+"""Where the render worker is: beside an installed Trueup, or built by `make render` in a checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trueup
+
+NAME = "trueup-render"
+WORKER_UID = 60999  # below the range of the process executor
+
+
+def find(named: str = "") -> Path | None:
+    """The program; `named` comes before any other place. None when it was never built."""
+    package = Path(trueup.__file__).parent
+    places = [Path(named)] if named else [package / "_bin" / NAME, package.parents[1] / ".cache" / NAME]
+    return next((place for place in places if place.is_file()), None)

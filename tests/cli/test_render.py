@@ -1,0 +1,106 @@
+"""`trueup render` over folders as they stand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from render.parts import PROGRAM, Repository, program, read
+from render.samples import CHART, JSONNET, OVERLAYS, SERVICE
+from trueup.cli import exits
+from trueup.cli.errors import Away, Stop, Unknown
+
+Trueup = Callable[..., Result]
+integration = pytest.mark.integration
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    Repository({**OVERLAYS, **CHART, **JSONNET}).write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def built() -> None:
+    if not PROGRAM.exists():
+        pytest.skip("no render worker: `make render` builds it with Go 1.26")
+
+
+@integration
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (("overlays/prod",), ["Namespace", "Secret", "ConfigMap", "Service", "Deployment", "Widget"]),
+        (
+            ("chart", "--values", "prod.yaml", "--release", "r", "--set", "replicas=1"),
+            ["ConfigMap", "ConfigMap", "CustomResourceDefinition", "Service", "Deployment", "Pod", "Job"],
+        ),
+        (("main.jsonnet", "-J", "vendor", "--ext-str", "tag=1"), ["ConfigMap", "ConfigMap", "Deployment"]),
+    ],
+    ids=["kustomize", "helm", "jsonnet"],
+)
+@pytest.mark.usefixtures("built", "work")
+def test_it_prints_every_object_in_order(trueup: Trueup, words: tuple[str, ...], kinds: list[str]) -> None:
+    printed = trueup("render", *words)
+    assert printed.exit_code == exits.DONE, printed.output
+    assert [json.loads(one)["kind"] for one in read(printed.stdout)] == kinds
+    listed = json.loads(trueup("render", *words, "--output", "json").stdout)
+    assert [json.dumps(one, sort_keys=True) for one in listed["items"]] == read(printed.stdout)
+    assert trueup("render", *words).stdout == printed.stdout
+
+
+@integration
+@pytest.mark.usefixtures("built")
+def test_kustomize_reads_what_was_printed(trueup: Trueup, work: Path) -> None:
+    """The same objects through Go's YAML: what is printed means the same there."""
+    if not (PROGRAM.parent / "kustomize").exists():
+        pytest.skip("no kustomize to compare with: `scripts/render tools` builds it with Go 1.26")
+    printed = trueup("render", "overlays/prod").stdout
+    Repository({"again/all.yaml": printed, "again/kustomization.yaml": "resources: [all.yaml]\n"}).write(work)
+    again = read(program([PROGRAM.parent / "kustomize", "build", work / "again"]))
+    assert sorted(again) == sorted(read(printed))
+
+
+@integration
+@pytest.mark.usefixtures("built", "work")
+def test_a_fault_is_one_line_with_its_place(trueup: Trueup) -> None:
+    done = trueup("render", "main.jsonnet", "--ext-str", "tag=1")
+    assert isinstance(done.exception, Stop)
+    assert str(done.exception).startswith("main.jsonnet:2: there is no deep.libsonnet")
+
+
+@pytest.mark.usefixtures("work")
+def test_plain_manifests_need_no_worker(trueup: Trueup) -> None:
+    done = trueup("render", "base/service.yaml")
+    assert done.exit_code == exits.DONE, done.output
+    assert read(done.stdout) == read(SERVICE)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (("nothing",), Unknown, "no such file or folder"),
+        (("base/kustomization.yaml",), Unknown, "name the folder base"),
+        (("vendor",), Unknown, "holds no kustomization, no chart and no manifest"),
+        (("main.jsonnet", "--ext-str", "tag"), Stop, "not of the form NAME=VALUE"),
+        (("chart", "--values", "/etc/hostname"), Stop, "lies outside of"),
+    ],
+)
+@pytest.mark.usefixtures("work")
+def test_what_cannot_be_asked_for(trueup: Trueup, words: tuple[str, ...], kind: type[Exception], message: str) -> None:
+    done = trueup("render", *words)
+    assert isinstance(done.exception, kind), done.output
+    assert message in str(done.exception)
+
+
+@pytest.mark.usefixtures("work")
+def test_without_the_worker_it_says_how_to_get_it(trueup: Trueup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUEUP_RENDER", "/nowhere/trueup-render")
+    done = trueup("render", "overlays/prod")
+    assert isinstance(done.exception, Away)
+    assert "make render" in str(done.exception)
