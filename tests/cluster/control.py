@@ -109,6 +109,11 @@ class Control:
         )  # fmt: skip
 
     def start_apiserver(self) -> None:
+        self.run_apiserver()
+        self.await_apiserver()
+
+    def run_apiserver(self) -> None:
+        """From the thread that outlives it: when that one ends, so does the server."""
         at = self.root
         self._run(
             "apiserver", "--etcd-servers", f"http://127.0.0.1:{self.ports['etcd']}", "--bind-address=127.0.0.1",
@@ -118,6 +123,8 @@ class Control:
             "--service-account-signing-key-file", str(at / "account.key"), "--anonymous-auth=true",
             "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
         )  # fmt: skip
+
+    def await_apiserver(self) -> None:
         self._await(lambda: self.get("/readyz") == b"ok", "the API server")
 
     def kill(self, part: str) -> None:
