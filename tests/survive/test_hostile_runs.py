@@ -118,7 +118,8 @@ async def test_a_pipeline_that_never_ends_is_ended(world: Real) -> None:
 
 async def test_a_pipeline_that_forks_without_end_meets_its_limit(world: Real) -> None:
     script = "set +e\nfor i in $(seq 1 100000); do sleep 1000 & done\nwait"
-    assert "time limit" in await red(world, workflow(script, minutes="0.3"))
+    reason = await red(world, workflow(script, minutes="0.3"))
+    assert "time limit" in reason or "exit 254" in reason  # bash gives up when it may not fork, or waits until the end
     await mended(world, "4")
 
 

@@ -33,7 +33,7 @@ async def test_a_stand_in_runs_what_python_images_run(builder: Buildah, tmp_path
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     (workspace / "Dockerfile").write_text(
-        "FROM python:3.12-slim\nRUN adduser --disabled-password --gecos '' app\n"
+        f"FROM python:3.12-slim\nENV RUN_OF={tmp_path}\nRUN adduser --disabled-password --gecos '' app\n"
         "RUN python --version && pip --version && python -m venv /venv && which python pip\n"
         'USER app\nCMD ["python", "-c", "print(1)"]\n'
     )
