@@ -193,3 +193,27 @@ def test_a_huge_dockerfile_is_read_line_by_line_not_line_times_line(text: str) -
 def test_variables_of_variables_do_not_grow_without_end() -> None:
     found = read("ARG A=x\n" + "ARG A=$A$A\n" * 60 + "FROM $A\n")
     assert len(found.stages[0].image) <= LONGEST_VALUE
+
+
+def test_an_argument_says_which_value_it_has() -> None:
+    """buildah finds layers by their text: LABEL and ENV of another --build-arg were taken for the same."""
+    text = """ARG PY=3.12
+FROM a
+ARG PY
+ARG VERSION=dev OTHER="two words"
+ARG UNKNOWN
+LABEL v=$VERSION py=$PY
+"""
+    found = read(text)
+
+    def lines(**args: str) -> list[str]:
+        return rewrite(text, found, {}, args).text.splitlines()
+
+    assert lines()[2:5] == ['ARG PY="3.12"', 'ARG VERSION=dev OTHER="two words"', "ARG UNKNOWN"]
+    one, two = lines(VERSION="1"), lines(VERSION="2")
+    assert one[3] != two[3] and one[:3] == two[:3]
+    assert one[3].endswith(' OTHER="two words"')
+    assert lines(PY="$(id)\n")[2] == lines(PY="$(id)\n")[2] != lines()[2]
+    assert rewrite("ARG A='x $y'\nFROM a\nARG A\n", read("ARG A='x $y'\nFROM a\nARG A\n"), {}).text.splitlines()[2] == (
+        'ARG A="x "'
+    )

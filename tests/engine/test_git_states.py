@@ -322,6 +322,8 @@ async def test_undo_by_setting(tmp_path: Path, undo: Undo, runs: str) -> None:
         assert world.running() == runs
         assert world.person.head() == bad
         assert not [f for f in await world.facts(ev.WriteIntended) if f.purpose == "undo"]  # type: ignore[attr-defined]
+        said = [f.reason for f in (*await world.facts(ev.UndoHeld), *await world.facts(ev.PinnedOut))]  # type: ignore[attr-defined]
+        assert len(said) == 1 and said[0].startswith(f"undo: {undo.value}")
 
 
 async def test_the_worlds_fault_is_held_and_never_undone(tmp_path: Path) -> None:

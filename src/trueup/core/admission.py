@@ -78,6 +78,27 @@ def admit(
     return refusal or Admitted(served, tuple(item.at for item in found))
 
 
+def refusals(body: Mapping[str, Any], accepted: Collection[str] = ()) -> tuple[Refusal, ...]:
+    """Every reason why `admit` refuses a body, as far as each can be seen beside the others; () when it does not."""
+    first = admit(body, None, accepted)
+    if isinstance(first, Admitted):
+        return ()
+    kind, version = str(body.get("kind", "")), str(body.get("apiVersion", ""))
+    schema = SERVED.get((version, kind))
+    if schema is None:
+        return (first,)
+    stripped, found = support.split(kind, body, accepted)
+    refused = [
+        Refusal(item.at, f"refused on one host: {item.row.why}{_accept(item.row)}")
+        for item in found
+        if support.refuses(item.row, accepted)
+    ]
+    try:
+        return (*refused, *_problems(msgspec.convert(stripped, schema)))
+    except msgspec.ValidationError as error:
+        return (*refused, _schema_refusal(str(error), stripped, schema))
+
+
 def served(body: Mapping[str, Any]) -> Served | None:
     """The record of a body that was admitted before, None when its kind has no effect here."""
     schema = SERVED.get((str(body.get("apiVersion", "")), str(body.get("kind", ""))))
@@ -311,7 +332,11 @@ def _service(service: Service) -> Iterator[Refusal]:
     if not spec.ports and spec.cluster_ip != "None":
         yield Refusal("spec.ports", "is empty: a Service needs a port")
     if not spec.selector:
-        yield Refusal("spec.selector", "is empty: the host knows no Endpoints but those of a selector")
+        yield Refusal(
+            "spec.selector",
+            "is missing: the host knows no Endpoints but those of a selector; select pods of this repository, or "
+            "remove the Service and use the outside address itself",
+        )
     names = [p.name for p in spec.ports]
     if len(names) > 1 and (len(set(names)) != len(names) or "" in names):
         yield Refusal("spec.ports", "every port needs a name of its own when there are several")
@@ -362,27 +387,33 @@ def duplicates(names: Collection[tuple[str, str, str, str]]) -> tuple[tuple[str,
 # what a pod reads: (kind, name) of each ConfigMap and Secret
 def reads(pod: PodSpec) -> tuple[tuple[str, str], ...]:
     """The ConfigMaps and Secrets that a pod reads by env, envFrom or volume, sorted."""
-    return tuple(sorted({*_env_reads(pod), *_volume_reads(pod)}))
+    return tuple(sorted({(kind, name) for kind, name, _ in (*_env_reads(pod), *_volume_reads(pod))}))
 
 
-def _env_reads(pod: PodSpec) -> Iterator[tuple[str, str]]:
+def needs(pod: PodSpec) -> tuple[tuple[str, str], ...]:
+    """Those of `reads` without which it cannot start: not marked optional."""
+    every = (*_env_reads(pod), *_volume_reads(pod))
+    return tuple(sorted({(kind, name) for kind, name, optional in every if not optional}))
+
+
+def _env_reads(pod: PodSpec) -> Iterator[tuple[str, str, bool]]:
     for container in (*pod.containers, *pod.init_containers):
         for env in container.env:
             source = env.value_from
-            if source is not None and source.config_map_key_ref is not None:
-                yield "ConfigMap", source.config_map_key_ref.name
-            if source is not None and source.secret_key_ref is not None:
-                yield "Secret", source.secret_key_ref.name
+            if source is not None and (key := source.config_map_key_ref) is not None:
+                yield "ConfigMap", key.name, key.optional
+            if source is not None and (key := source.secret_key_ref) is not None:
+                yield "Secret", key.name, key.optional
         for origin in container.env_from:
-            if origin.config_map_ref is not None:
-                yield "ConfigMap", origin.config_map_ref.name
-            if origin.secret_ref is not None:
-                yield "Secret", origin.secret_ref.name
+            if (ref := origin.config_map_ref) is not None:
+                yield "ConfigMap", ref.name, ref.optional
+            if (ref := origin.secret_ref) is not None:
+                yield "Secret", ref.name, ref.optional
 
 
-def _volume_reads(pod: PodSpec) -> Iterator[tuple[str, str]]:
+def _volume_reads(pod: PodSpec) -> Iterator[tuple[str, str, bool]]:
     for volume in pod.volumes:
         if volume.config_map is not None:
-            yield "ConfigMap", volume.config_map.name
+            yield "ConfigMap", volume.config_map.name, volume.config_map.optional
         if volume.secret is not None:
-            yield "Secret", volume.secret.secret_name
+            yield "Secret", volume.secret.secret_name, volume.secret.optional

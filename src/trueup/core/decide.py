@@ -216,7 +216,7 @@ def pending_undo(
     Only the newest green one: a newer green one is the better answer to an older bad one.
     """
     newest = newest_green(state, candidates)
-    if newest is None or policy.undo is Undo.NONE or newest.id in state.undo_held or newest.id in state.pinned:
+    if newest is None or newest.id in state.undo_held or newest.id in state.pinned:
         return ""
     if not any(newest.id in a.condemned for a in applications):
         return ""
@@ -230,6 +230,8 @@ def _decide_undo(state: SourceState, seen: SourceSeen, policy: Policy) -> tuple[
     bad = pending_undo(state, seen.candidates, seen.applications, policy)
     if not bad:
         return ()
+    if policy.undo is Undo.NONE:
+        return (HoldUndo(bad, "undo: none, a person decides: push a commit that mends it, or `trueup rollback`"),)
     done = state.write_for("undo", bad)
     if done and done.state is WriteState.REFUSED:
         return (PinOut(bad, f"not stated in Git: {done.reason}"),)

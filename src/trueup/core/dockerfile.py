@@ -7,6 +7,7 @@ Source: Docker documentation, "Dockerfile reference" (syntax 1.7); moby/buildkit
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import re
 import shlex
@@ -371,11 +372,7 @@ def sources(dockerfile: Dockerfile, target: str = "", args: Mapping[str, str] | 
     """Patterns of the context's files that the build can see (Go's filepath.Match); None: all of them."""
     found: set[str] = set()
     given = {**PLATFORM_ARGS, **(args or {})}
-    outer: dict[str, str] = {}
-    for instruction in dockerfile.instructions:
-        if instruction.word == "FROM":
-            break
-        outer.update(_arg(instruction.rest, outer, given))
+    outer = _outer(dockerfile, given)
     for stage in needed(dockerfile, target):
         known: dict[str, str] = {}
         for instruction in stage.instructions:
@@ -422,21 +419,59 @@ class Rewritten(Struct, frozen=True):
     files: tuple[tuple[str, bytes], ...]  # to be laid into the context: the bodies of COPY heredocs
 
 
-def rewrite(text: str, dockerfile: Dockerfile, images: Mapping[str, str]) -> Rewritten:
+def rewrite(
+    text: str, dockerfile: Dockerfile, images: Mapping[str, str], args: Mapping[str, str] | None = None
+) -> Rewritten:
     """The same Dockerfile with its outside images named as in `images`, and heredocs in a form that buildah 1.28
-    reads (its own support came in 1.33). Raises DockerfileInvalid for the few heredocs that cannot be told."""
+    reads (its own support came in 1.33). Raises DockerfileInvalid for the few heredocs that cannot be told.
+
+    `args` are the build's own: each ARG says which value it has, since buildah finds layers again by an instruction's
+    text, and took LABEL and ENV with a variable from the build before."""
     lines = text.removeprefix("\ufeff").splitlines()
     files: list[tuple[str, bytes]] = []
+    outer = _outer(dockerfile, args or {})
     for stage in dockerfile.stages:
         shell = ["/bin/sh", "-c"]
         for instruction in stage.instructions:
             if instruction.word == "SHELL":
                 shell = [str(word) for word in json.loads(instruction.rest)]
-            new = _rewritten(instruction, stage, dockerfile, images, shell, files)
+            if instruction.word == "ARG":
+                new = _argument(instruction, outer, args or {})
+            else:
+                new = _rewritten(instruction, stage, dockerfile, images, shell, files)
             if new is not None:
                 blank = [""] * (instruction.end - instruction.line)
                 lines[instruction.line - 1 : instruction.end] = [new, *blank]
     return Rewritten("\n".join(lines) + "\n", tuple(files))
+
+
+def _argument(instruction: Instruction, outer: Mapping[str, str], args: Mapping[str, str]) -> str | None:
+    """`ARG X` with a default that differs when its value does; one that --build-arg overrides is a mere mark."""
+    words: list[str] = []
+    for word in _words(instruction.rest):
+        name, given, default = word.partition("=")
+        if name in args:
+            words.append(f"{name}={hashlib.sha256(args[name].encode(errors='surrogateescape')).hexdigest()[:16]}")
+        elif not given and name in outer and outer[name].isprintable():
+            words.append(f"{name}={_quoted(outer[name])}")
+        else:
+            words.append(f"{name}={_quoted(default, keep='$')}" if given else name)
+    changed = any(name.partition("=")[0] in {**args, **outer} for name in words)
+    return f"ARG {' '.join(words)}" if changed else None
+
+
+def _quoted(value: str, keep: str = "") -> str:
+    return '"' + re.sub(r'["\\$`]', lambda found: found[0] if found[0] in keep else "\\" + found[0], value) + '"'
+
+
+def _outer(dockerfile: Dockerfile, args: Mapping[str, str]) -> dict[str, str]:
+    """The values of the ARGs that stand before the first FROM."""
+    found: dict[str, str] = {}
+    for instruction in dockerfile.instructions:
+        if instruction.word == "FROM":
+            break
+        found.update(_arg(instruction.rest, {**PLATFORM_ARGS, **found}, args))
+    return found
 
 
 def _rewritten(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from trueup.core.admission import Refusal, admit
+from trueup.core.admission import Admitted, admit, needs, refusals
 from trueup.core.check.rule import Rule, Subject
 from trueup.core.images import repository_of
+from trueup.core.kinds import Deployment
 from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import POD_SPECS, containers, dig, undotted
+from trueup.core.plan import wave_of
 from trueup.core.reference import split
 
 NO_PROBES = Rule(
@@ -47,7 +49,14 @@ PLAIN_SECRET = Rule(
     "secret-in-plain-text", Severity.WARNING,
     "A Secret's values, or an environment variable named like one, stand readable in Git.",
 )  # fmt: skip
-RULES = (NO_PROBES, NO_RESOURCES, MOVING_TAG, VARIABLE_TAG, REFUSED, SELECTS_NOTHING, PORT_UNKNOWN, PLAIN_SECRET)
+NOT_STATED = Rule(
+    "reference-not-stated", Severity.WARNING,
+    "A pod reads a ConfigMap or Secret that this repository does not state, or states in a later wave: on one host "
+    "nobody else makes it, and the pod waits for it.",
+)  # fmt: skip
+RULES = (
+    NO_PROBES, NO_RESOURCES, MOVING_TAG, VARIABLE_TAG, REFUSED, SELECTS_NOTHING, PORT_UNKNOWN, PLAIN_SECRET, NOT_STATED,
+)  # fmt: skip
 
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 _SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY|CREDENTIALS?)(_|$)", re.I)
@@ -63,6 +72,7 @@ def check(subject: Subject) -> Iterator[Finding]:
             yield from _service(manifest, subject.manifests)
         if subject.target == "host":
             yield from _refused(manifest, subject.accepted)
+            yield from _references(manifest, subject.manifests, subject.accepted)
 
 
 def _built(subject: Subject) -> Iterator[str]:
@@ -207,10 +217,36 @@ def _secrets(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _refused(manifest: Manifest, accepted: frozenset[str]) -> Iterator[Finding]:
-    answer = admit(manifest.object.body, None, accepted)
-    if isinstance(answer, Refusal):
-        path = undotted(answer.at.replace("[...]", ""))
+    for refusal in refusals(manifest.object.body, accepted):
+        path = undotted(refusal.at.replace("[...]", ""))
+        whole = refusal.at == "kind"
         yield REFUSED.at(
             manifest.doc.key_place(*path) if path else manifest.doc.place(),
-            f"{manifest.object.ref}: {answer}", "Correct it here; nothing of this commit is deployed until then.",
+            f"{manifest.object.ref}: {refusal.message if whole else refusal}",
+            f"{'Replace or remove it' if whole else 'Correct it here'}; nothing of this commit is deployed until then.",
+        )
+
+
+def _references(manifest: Manifest, all_manifests: tuple[Manifest, ...], accepted: frozenset[str]) -> Iterator[Finding]:
+    answer = admit(manifest.object.body, None, accepted)
+    if not isinstance(answer, Admitted) or not isinstance(answer.served, Deployment):
+        return
+    ref = manifest.object.ref
+    waves = {
+        (m.object.ref.kind, m.object.ref.name): wave_of(m.object.body)
+        for m in all_manifests
+        if m.object.ref.namespace == ref.namespace
+    }
+    own = wave_of(manifest.object.body)
+    wrong: list[str] = []
+    for kind, name in needs(answer.served.spec.template.spec):
+        wave = waves.get((kind, name))
+        if wave is None:
+            wrong.append(f"{kind} {name!r}, which is not stated in namespace {ref.namespace}")
+        elif wave > own:
+            wrong.append(f"{kind} {name!r}, which comes in wave {wave}, after its own wave {own}")
+    if wrong:
+        yield NOT_STATED.at(
+            manifest.doc.place(), f"{ref} reads {'; '.join(wrong)}",
+            "State it in this repository and in no later wave, correct the name, or mark it `optional: true`.",
         )  # fmt: skip

@@ -9,7 +9,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from trueup.core import events as ev
-from trueup.core.candidate import CandidateState, Phase, SourceState, Verdict, WriteState
+from trueup.core.candidate import ApplicationState, CandidateState, Phase, SourceState, Verdict, WriteState
 from trueup.core.model import Judgement
 from trueup.core.views.chronicle import Chronicle, short
 from trueup.core.views.history import Image, Rollout, images_of, rollouts
@@ -246,8 +246,9 @@ def _ahead(chronicle: Chronicle, state: SourceState) -> tuple[int, str]:
 
 
 def _undone(state: SourceState) -> int:
-    """The newest Candidate's number that a pushed commit of ours undid, all before it included; 0 for none."""
-    bad = [w.condemned for w in state.writes.values() if w.purpose == "undo" and w.state is WriteState.PUSHED]
+    """The newest Candidate's number that a pushed commit of ours undid or rolled back, all before it included; or 0."""
+    pushed = [w for w in state.writes.values() if w.state is WriteState.PUSHED]
+    bad = [w.condemned for w in pushed if w.purpose in ("undo", "rollback")]
     return max((state.candidates[c].number for c in bad if c in state.candidates), default=0)
 
 
@@ -283,7 +284,7 @@ def _application(
         environment=state.environment,
         target=state.target,
         source=state.source,
-        health=state.health or ("progressing" if state.current else ""),
+        health=_health(state),
         reason=state.health_reason,
         running=brief(chronicle, _running(chronicle, stream)),
         images=images_of(chronicle, state.last_good),
@@ -297,6 +298,13 @@ def _application(
         drift_repaired=drift.repaired if isinstance(drift, ev.Drifted) else True,
         objects=tuple(ReplicaView(str(j.ref), j.health.value, j.reason) for j in judgements),
     )
+
+
+def _health(state: ApplicationState) -> str:
+    """As last recorded; before anything was ever healthy, by how the first rollout fares."""
+    if state.health or state.current is None:
+        return state.health
+    return "degraded" if state.current.phase is Phase.CONDEMNED else "progressing"
 
 
 def _sync(rollout: Rollout, now: datetime) -> SyncView:

@@ -259,7 +259,8 @@ class Buildah:
         time_s = request.time_s or int(EPOCH)
         seen = ctx.look(request.workspace, request.context, prepared.selection, context, time_s)
         try:
-            new = df.rewrite(prepared.text, prepared.dockerfile, {image: base.name for image, base in prepared.bases})
+            bases = {image: base.name for image, base in prepared.bases}
+            new = df.rewrite(prepared.text, prepared.dockerfile, bases, dict(request.args))
             for name, data in new.files:
                 (context / name).parent.mkdir(parents=True, exist_ok=True)
                 (context / name).write_bytes(data)

@@ -6,6 +6,7 @@ file with such a finding are left out, so that a caller deploys nothing on the s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 from trueup.core.images import image_uses
@@ -48,7 +49,7 @@ def render(
             if kept is not None:
                 kept[key] = read
         except YamlFault as fault:
-            findings.append(fault.finding("manifest-unreadable"))
+            findings.append((_template(tree, blobs, path) or fault).finding("manifest-unreadable"))
         except Invalid as fault:
             findings += fault.findings
     return Rendered(tuple(manifests), (*findings, *_stated_twice(manifests)))
@@ -97,6 +98,23 @@ def _bytes(tree: Tree, blobs: Mapping[Oid, bytes], path: str, limits: Limits) ->
     if data is None:
         raise YamlFault(Place(path), "its content could not be read from Git", "Run `git fsck` in the repository.")
     return data
+
+
+_TEMPLATE = re.compile(rb"^[^#\n]*\{\{[-\s]*[.$a-z]", re.M)
+
+
+def _template(tree: Tree, blobs: Mapping[Oid, bytes], path: str) -> YamlFault | None:
+    """What to say of a file that is no YAML because it is to be filled in first: where its first gap is."""
+    entry = tree.get(path)
+    data = blobs.get(entry.oid, b"") if entry is not None else b""
+    gap = _TEMPLATE.search(data)
+    if gap is None:
+        return None
+    return YamlFault(
+        Place(path, data.count(b"\n", 0, gap.start()) + 1),
+        "a template such as Helm's (`{{ … }}`), not a manifest",
+        "State plain manifests: render the chart (`helm template`) and keep what it prints in the repository.",
+    )
 
 
 def _flat(doc: Doc) -> Iterator[Doc]:
