@@ -205,6 +205,12 @@ class Real:
         out = subprocess.run(words, env=environ, check=True, capture_output=True, text=True).stdout
         return {c["Id"] for c in json.loads(out or "[]") if not c.get("IsInfra")}
 
+    def images(self) -> str:
+        """Every name that Podman has for an image."""
+        return subprocess.run(
+            ["podman", "images", "--format", "json"], check=True, capture_output=True, text=True
+        ).stdout
+
     async def end(self) -> None:
         await self.traffic.stop()
         await self.loop.stop()

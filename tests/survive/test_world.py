@@ -146,16 +146,24 @@ async def test_the_remote_goes_down_during_our_push(world: Real) -> None:
 
 @contextmanager
 def full(folder: Path, leave_bytes: int) -> Iterator[None]:
-    """The disk below `folder` has this much left."""
-    ballast = folder / "ballast"
-    with ballast.open("wb") as file:
-        room = os.statvfs(folder)
-        free = room.f_bavail * room.f_frsize
-        os.posix_fallocate(file.fileno(), 0, max(4096, free - leave_bytes))
+    """The disk below `folder` has at most this much left. Others write there meanwhile, so it is filled by pieces."""
+    ballast, size, piece = folder / "ballast", 0, 1 << 20
     try:
+        with ballast.open("wb") as file:
+            while piece >= 4096 and free(folder) > leave_bytes:
+                try:
+                    os.posix_fallocate(file.fileno(), size, min(piece, max(4096, free(folder) - leave_bytes)))
+                    size = os.fstat(file.fileno()).st_size
+                except OSError:
+                    piece //= 2
         yield
     finally:
         ballast.unlink()
+
+
+def free(folder: Path) -> int:
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize
 
 
 async def test_the_disk_is_full_for_the_build(world: Real, disk: Path) -> None:
@@ -191,7 +199,12 @@ async def test_a_second_loop_on_the_same_state_folder_is_refused_by_name(world: 
 
 async def test_down_twice_is_as_good_as_once(world: Real) -> None:
     await world.traffic.stop()
+    mirror = Registry(world.layout).last_address()
+    assert mirror is not None and mirror in world.images()
     for _ in range(2):
         ended = await world.loop.down()
         assert ended.code == 0, ended.said
     assert world.containers() == set()
+    ended = await world.loop.down(data=True)
+    assert ended.code == 0, ended.said
+    assert mirror not in world.images(), "an image of ours is left"

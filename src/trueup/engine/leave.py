@@ -157,7 +157,7 @@ async def _images(layout: Layout, environ: Mapping[str, str]) -> list[Image]:
     if not Path(layout.registry).is_dir():
         return []
     mine = {entry.name for entry in Index(Path(layout / "builder")).names()}
-    mirror = Registry(layout).known_address()
+    mirror = Registry(layout).last_address()  # by now it is stopped
     listed = msgspec.json.decode(await _podman(layout, environ, "images", "--format", "json"), type=list[Listed])
     return ours(listed, mine, f"{mirror}/" if mirror else "")
 

@@ -110,6 +110,10 @@ class Registry:
         """Where it was last seen running, without asking it."""
         return self._address() if self._pid() else None
 
+    def last_address(self) -> str | None:
+        """Where it listens, or listened when it last ran: images carry this in their names."""
+        return self._address()
+
     async def stop(self) -> None:
         """End the process; what it holds stays on disk."""
         if self._folder.is_dir():
