@@ -136,7 +136,11 @@ def parse_servers(text: str) -> list[Server]:
 
 
 async def loads(socket: str, worker: int) -> list[Load]:
-    return parse_loads(await tell(socket, worker, ["show stat -1 4 -1"]))
+    """What each server of a worker does. Raises Silent, and ProxyError when the worker said nothing of it."""
+    text = await tell(socket, worker, ["show stat -1 4 -1"])
+    if "svname" not in text.partition("\n")[0]:
+        raise ProxyError(f"HAProxy's process {worker} did not say what is in flight: {text[:80]!r}")
+    return parse_loads(text)
 
 
 def parse_loads(text: str) -> list[Load]:

@@ -202,7 +202,9 @@ class Proxy:
         try:
             look = await self._look()
         except cli.Silent:
-            return 0
+            return 0 if await process.alive(self._paths) is None else 1
+        except ProxyError:
+            return 1  # not told: unread is not empty, and the next look knows more
         return sum(load.current for rows in look.values() for load in rows if load.server.startswith(prefix))
 
     async def _count(self) -> None:
@@ -210,6 +212,8 @@ class Proxy:
             self._totals = add(self._totals, await self._look())
         except cli.Silent:
             self._totals = add(self._totals, {})
+        except ProxyError:
+            pass  # the next look counts what this one missed
 
     async def _look(self) -> dict[int, list[cli.Load]]:
         found = await cli.workers(self._paths.master)
