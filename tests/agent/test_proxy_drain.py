@@ -30,7 +30,7 @@ async def master(path: Path, answers: Sequence[str]) -> AsyncIterator[list[str]]
     asked: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        line = (await reader.read(-1)).decode()
+        line = (await reader.readline()).decode()
         if "show proc" in line:
             writer.write(PROC.encode())
         else:
@@ -57,7 +57,7 @@ async def test_a_worker_that_says_nothing_of_its_servers_is_an_error(tmp_path: P
 
 async def test_a_replica_is_drained_only_when_two_answers_say_so(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path))
-    answers = [stat(2), "", "", "", stat(1), stat(0), stat(0)]
+    answers = [stat(2), "Can't find the target CLI!\n", "", "", stat(1), stat(0), stat(0)]
     async with master(Path(paths_of(layout).master), answers) as asked:
         assert await Proxy(layout, Loopback("127.91.250.0/28")).drained("web-1", 20.0)
         assert len(asked) == len(answers)

@@ -21,6 +21,10 @@ class ProxyError(Exception):
     """HAProxy did not do what was asked; the message says what and what to try."""
 
 
+TRIES = 5  # of a command whose connection ended without an answer
+PAUSE_S = 0.02
+
+
 class Silent(ProxyError):
     """Nothing answers at the master's socket."""
 
@@ -62,16 +66,18 @@ class Load(Struct, frozen=True):
 
 
 async def ask(socket: str, commands: Sequence[str], *, timeout_s: float = 5.0) -> str:
-    """Send commands as one line and read all answers. Raises Silent, ProxyError."""
+    """Send commands as one line and read all answers. Raises Silent, ProxyError.
+
+    Each command is answered by a line at least: a connection that ends without a byte was dropped, and is asked again
+    (every command of ours may be given twice)."""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(socket)
-            try:
-                writer.write((";".join(commands) + "\n").encode())
-                writer.write_eof()
-                return (await reader.read(-1)).decode(errors="replace")
-            finally:
-                writer.close()
+            said = ""
+            for _ in range(TRIES):
+                if said := await _once(socket, ";".join(commands) + "\n"):
+                    break
+                await asyncio.sleep(PAUSE_S)
+            return said
     except TimeoutError as error:
         raise ProxyError(f"HAProxy did not answer at {socket} within {timeout_s:g} s") from error
     except OSError as error:
@@ -93,6 +99,16 @@ def parse_workers(text: str) -> Workers:
     found = re.findall(r"^(\d+)\s+worker\s+(\d+)", text, re.MULTILINE)
     pids = [int(pid) for pid, _ in sorted(found, key=lambda row: int(row[1]))]
     return Workers(int(master[1]), tuple(pids), int(master[2] or 0))
+
+
+async def _once(socket: str, line: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(socket)
+    try:
+        writer.write(line.encode())
+        writer.write_eof()
+        return (await reader.read(-1)).decode(errors="replace")
+    finally:
+        writer.close()
 
 
 async def tell(socket: str, worker: int, commands: Sequence[str]) -> str:
