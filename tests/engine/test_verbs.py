@@ -94,6 +94,9 @@ async def test_terminate_puts_the_last_good_one_back_and_retry_takes_it_up(tmp_p
         assert first[:10] in await asked.ask(rq.Terminate(why="wrong day"))
         assert asked.world.running() == "v1\n"
         assert "nothing is under way" in await asked.ask(rq.Terminate(), ok=False)
+        assert "rolling out" in await asked.ask(rq.Retry())
+        assert asked.world.running() == "slow\n"
+        assert not (await asked.world.app()).terminated
 
 
 async def test_retry_of_a_held_rollout_and_of_red_pipelines(tmp_path: Path) -> None:

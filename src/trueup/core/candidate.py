@@ -326,7 +326,11 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
                 started=event.time,
                 seq=event.seq,
             )
-            return replace(state, current=attempt, attempts=f.attempt, bundles={**state.bundles, f.candidate: f.bundle})
+            stopped = dict(state.terminated)
+            if f.why == "retry":
+                stopped.pop(f.candidate, None)
+            bundles = {**state.bundles, f.candidate: f.bundle}
+            return replace(state, current=attempt, attempts=f.attempt, bundles=bundles, terminated=stopped)
         case ev.SyncApplied():
             return _phase(state, Phase.APPLIED)
         case ev.SyncHealthy(candidate=candidate):

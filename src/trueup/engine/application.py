@@ -211,11 +211,13 @@ class ApplicationLoop:
         reading = await self._read(await self._book.application(id))
         return (reading.seen.approvable, len(reading.plan.held)) if reading.plan else ("", 0)
 
-    async def restart(self, id: str) -> None:
-        """A person asks for another attempt at what is held, condemned or terminated."""
+    async def restart(self, id: str, candidate: str = "") -> None:
+        """A person asks for another attempt at what is held, condemned or terminated; `candidate`: when that is not
+        what the last attempt was about."""
         state = await self._book.application(id)
-        if state.current is not None:
-            await self._start(state, await self._book.candidate(state.current.candidate), "retry")
+        again = candidate or (state.current.candidate if state.current else "")
+        if again:
+            await self._start(state, await self._book.candidate(again), "retry")
         self._wake(state.source)
 
     async def _start(self, state: ApplicationState, candidate: CandidateState, why: str) -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from trueup.core import events as ev
 from trueup.core import requests as rq
-from trueup.core.candidate import ApplicationState, CandidateState, Phase, SourceState, Verdict, child_id
+from trueup.core.candidate import ApplicationState, CandidateState, Phase, SourceState, Verdict, child_id, newest_green
 from trueup.core.model import Principal
 from trueup.core.pipeline import Graph, ancestors
 from trueup.core.requests import Reply
@@ -116,7 +116,9 @@ class Verbs:
         stuck = (Phase.HELD, Phase.CONDEMNED, Phase.TERMINATED)
         for application in applications:
             current = application.current
-            if what in (application.name, application.id) or (not what and current and current.phase in stuck):
+            if what in (application.name, application.id) or (
+                not what and (await self._stopped(application) or (current and current.phase in stuck))
+            ):
                 return await self._retry_sync(application)
         for candidate in candidates:
             runs = (*candidate.required, *candidate.advisory)
@@ -132,14 +134,21 @@ class Verbs:
         if current is None:
             return Reply(False, f"{application.name} has not been rolled out yet: there is nothing to try again")
         source = await self._loop.book.source(application.source)
-        candidate = await self._loop.book.candidate(current.candidate)
-        if current.candidate in source.pinned:
+        stopped = await self._stopped(application)
+        candidate = stopped or await self._loop.book.candidate(current.candidate)
+        if candidate.id in source.pinned:
             return Reply(False, f"{candidate.commit[:10]} is pinned out ({source.pinned[candidate.id]}): push a commit")
-        if current.phase is Phase.HEALTHY:
+        if current.phase is Phase.HEALTHY and not stopped:
             return Reply(False, f"{application.name} is healthy on {candidate.commit[:10]}: nothing to try again")
-        await self._loop.applications.restart(application.id)
+        await self._loop.applications.restart(application.id, candidate.id)
         self._loop.queue.wake(application.id)
         return Reply(True, f"rolling out {candidate.commit[:10]} again", application.id)
+
+    async def _stopped(self, application: ApplicationState) -> CandidateState | None:
+        """The Candidate that would run, had a person not terminated its rollout."""
+        source = await self._loop.book.source(application.source)
+        newest = newest_green(source, await self._loop.book.candidates(source.candidates))
+        return newest if newest is not None and newest.id in application.terminated else None
 
     async def _retry_runs(self, candidate: CandidateState, failed_only: bool) -> Reply:
         every = (*candidate.required, *candidate.advisory)
@@ -162,9 +171,11 @@ class Verbs:
             if current is None or current.phase not in (Phase.STARTED, Phase.APPLIED, Phase.HELD):
                 continue
             await self._loop.record(application.id, ev.SyncTerminated(current.candidate, current.number, why), by)
-            back = application.last_good
+            source = await self._loop.book.source(application.source)
+            wish = source.rollback.candidate if source.rollback else ""
+            back = "" if wish == current.candidate else application.last_good  # a rollback is what Git says by now
             commit = (await self._loop.book.candidate(back)).commit[:10] if back else ""
-            after = f"{commit} is put back" if back else "what stands stays as it is"
+            after = f"{commit} is put back" if back else "what stands stays as it is; `trueup retry` goes on with it"
             return Reply(True, f"the rollout of {application.name} is stopped; {after}", application.id)
         raise Unclear(f"nothing called {what!r} is under way" if what else "nothing is under way")
 
