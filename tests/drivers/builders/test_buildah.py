@@ -463,3 +463,20 @@ async def test_credentials_come_from_files_and_helpers(tmp_path: Path) -> None:
     assert await found.find("quay.io") is None
     run = await found.find("ghcr.io", logins=[Login("ghcr.io", "x", "y")])
     assert run is not None and run.auth == "eDp5"
+
+
+async def test_another_build_argument_is_never_answered_with_the_layers_of_the_one_before(
+    layout: Layout, registry: Registry, storage: str, workspace: Path
+) -> None:
+    buildah = Buildah(layout, registry, storage=storage, pull=False)
+    text = "ARG GIVEN=a\nFROM docker.io/library/tiny:1\nARG GIVEN\nARG SHA=none\nLABEL sha=$SHA given=$GIVEN\nENV SHA=$SHA\n"
+    for number, args in enumerate([(), (("SHA", "1"),), (("SHA", "2"),), (("GIVEN", "b"),)]):
+        tag = f"ghcr.io/acme/app:{number}"
+        await buildah.build(asked(workspace, text, tag, args=args), Said())
+        _, config = await configuration(buildah, registry, tag)
+        inner = config["config"]
+        assert isinstance(inner, dict)
+        given = dict(args)
+        assert inner["Labels"]["sha"] == given.get("SHA", "none")
+        assert inner["Labels"]["given"] == given.get("GIVEN", "a")
+        assert f"SHA={given.get('SHA', 'none')}" in inner["Env"]

@@ -386,6 +386,11 @@ class Kubernetes:
                 yield moved
             await wake.wait()
 
+    @property
+    def last_move(self) -> int:
+        """The number of the last move told; `watch(last_move)` gives what comes after."""
+        return self._seq
+
     def _move(self, application: str, ref: Ref, drift: str = "", repaired: bool = False) -> None:
         self._seq += 1
         self._moved.pop((application, ref, bool(drift)), None)
