@@ -469,7 +469,8 @@ async def test_another_build_argument_is_never_answered_with_the_layers_of_the_o
     layout: Layout, registry: Registry, storage: str, workspace: Path
 ) -> None:
     buildah = Buildah(layout, registry, storage=storage, pull=False)
-    text = "ARG GIVEN=a\nFROM docker.io/library/tiny:1\nARG GIVEN\nARG SHA=none\nLABEL sha=$SHA given=$GIVEN\nENV SHA=$SHA\n"
+    before = "ARG GIVEN=a\nFROM docker.io/library/tiny:1\n"
+    text = f"{before}ARG GIVEN\nARG SHA=none\nLABEL sha=$SHA given=$GIVEN\nENV SHA=$SHA\n"
     for number, args in enumerate([(), (("SHA", "1"),), (("SHA", "2"),), (("GIVEN", "b"),)]):
         tag = f"ghcr.io/acme/app:{number}"
         await buildah.build(asked(workspace, text, tag, args=args), Said())
