@@ -122,7 +122,11 @@ async def test_a_taken_port_is_left_to_its_owner(layout: Layout, registry: Regis
     port = int(address.rpartition(":")[2])
     other = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", port)
     async with other:
-        assert await registry.start() != address
+        now = await registry.start()
+        assert now != address
+        assert registry.addresses() == (address, now), "images of the first address are still ours"
+    await registry.stop()
+    assert await registry.start() == now
 
 
 async def test_what_is_dropped_frees_what_nothing_else_needs(registry: Registry) -> None:

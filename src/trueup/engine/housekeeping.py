@@ -119,8 +119,8 @@ class Housekeeping:
     async def _forget(self, item: Item) -> None:
         """Drop the image's names in local storage and in the index; an image that a container uses stays there."""
         names = [entry.name for entry in self._builder.index.names() if entry.digest == item.name]
-        address = self._registry.known_address() or ""
-        pinned = [mirror_name(f"{name.rpartition(':')[0]}@{item.name}", address) for name in names] if address else []
+        exact = [f"{name.rpartition(':')[0]}@{item.name}" for name in names]
+        pinned = [mirror_name(name, address) for address in self._registry.addresses() for name in exact]
         self._builder.index.drop(item.name)
         for name in (*names, *pinned):
             if await self._builder.tools.image_id(name):

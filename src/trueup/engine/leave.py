@@ -157,17 +157,17 @@ async def _images(layout: Layout, environ: Mapping[str, str]) -> list[Image]:
     if not Path(layout.registry).is_dir():
         return []
     mine = {entry.name for entry in Index(Path(layout / "builder")).names()}
-    mirror = Registry(layout).last_address()  # by now it is stopped
+    mirrors = tuple(f"{address}/" for address in Registry(layout).addresses())
     listed = msgspec.json.decode(await _podman(layout, environ, "images", "--format", "json"), type=list[Listed])
-    return ours(listed, mine, f"{mirror}/" if mirror else "")
+    return ours(listed, mine, mirrors)
 
 
-def ours(listed: Iterable[Listed], mine: Collection[str], mirror: str) -> list[Image]:
+def ours(listed: Iterable[Listed], mine: Collection[str], mirrors: tuple[str, ...]) -> list[Image]:
     """The images under names of ours, each once: Podman lists an image anew for every name it has."""
     found = {
         image.id: Image(names, image.size)
         for image in listed
-        if (names := tuple(n for n in image.names or () if n in mine or (mirror and n.startswith(mirror))))
+        if (names := tuple(n for n in image.names or () if n in mine or n.startswith(mirrors)))
     }
     return list(found.values())
 

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -28,6 +29,7 @@ from trueup.ports import BuilderDown
 
 PROGRAM = "docker-registry"
 HOST = "127.0.0.1"
+PORTS = range(20000, 30000)
 START_S = 15.0
 STOP_S = 10.0
 ASK_S = 5.0
@@ -110,9 +112,14 @@ class Registry:
         """Where it was last seen running, without asking it."""
         return self._address() if self._pid() else None
 
-    def last_address(self) -> str | None:
-        """Where it listens, or listened when it last ran: images carry this in their names."""
-        return self._address()
+    def addresses(self) -> tuple[str, ...]:
+        """Every address it ever had, newest last: images carry the one of their day in their names."""
+        try:
+            ports = (self._folder / "ports").read_text().split()
+        except OSError:
+            ports = []
+        last = self._address()
+        return tuple(dict.fromkeys([*(f"{HOST}:{port}" for port in ports), *([last] if last else [])]))
 
     async def stop(self) -> None:
         """End the process; what it holds stays on disk."""
@@ -149,7 +156,7 @@ class Registry:
         try:
             self._data.mkdir(parents=True, exist_ok=True)
             _write(self._config, self._configuration(address, readonly))
-            _write(self._folder / "port", str(port))
+            self._remember(port)
             pid = await self._spawn()
             _write(self._folder / "pid", str(pid))
         except OSError as e:
@@ -162,6 +169,11 @@ class Registry:
                 break
             await asyncio.sleep(0.02)
         raise RegistryDown(f"the registry did not start on {address}: {self._last_words()}")
+
+    def _remember(self, port: int) -> None:
+        known = [address.rpartition(":")[2] for address in self.addresses()]
+        _write(self._folder / "ports", "".join(f"{each}\n" for each in dict.fromkeys([*known, str(port)])))
+        _write(self._folder / "port", str(port))
 
     def _configuration(self, address: str, readonly: bool) -> str:
         secret = self._folder / "secret"
@@ -386,7 +398,10 @@ def _is_ours(pid: int, config: Path) -> bool:
 
 
 def _free_port(wanted: int | None) -> int:
-    for port in (wanted or 0, 0):
+    """The wanted one, else one below the range that outgoing connections take theirs from, so that none of them is in
+    the way when the registry starts again. Source: Linux, ip-sysctl, ip_local_port_range (from 32768 by default)."""
+    below = random.Random().sample(PORTS, 20)
+    for port in (*([wanted] if wanted else []), *below, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
