@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from trueup.core.application import Application
 from trueup.core.model import Finding, Place
 
 
@@ -41,11 +42,6 @@ class Dockerfile(Struct, frozen=True):
     path: str
     context: str
     build: ImageBuild | None = None
-
-
-class Application(Struct, frozen=True):
-    name: str
-    manifests: tuple[str, ...]
 
 
 class Found(Struct, frozen=True):

@@ -10,6 +10,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from trueup.core.application import plain
 from trueup.core.commands import (
     action_build,
     calls,
@@ -20,7 +21,7 @@ from trueup.core.commands import (
     jenkins_commands,
     jenkins_stages,
 )
-from trueup.core.found import Application, Command, Dockerfile, Found, ImageBuild, Pipeline
+from trueup.core.found import Command, Dockerfile, Found, ImageBuild, Pipeline
 from trueup.core.model import Finding, Oid, Place, Severity, Tree
 from trueup.core.yamldoc import Doc, Limits, Schema, YamlFault, documents
 
@@ -70,7 +71,7 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> Found:
     pipelines = tuple(_read_pipeline(path, data) for path, data in sorted(text.items()) if _pipeline(path))
     return Found(
         name=name,
-        applications=(Application(name, manifests),) if manifests else (),
+        applications=(plain(name, manifests),) if manifests else (),
         dockerfiles=_dockerfiles(tree, pipelines),
         pipelines=pipelines,
         terraform=_named(tree, lambda path: path.endswith(".tf")),
