@@ -1,0 +1,173 @@
+"""Applies the objects of an application: server-side, with one field manager, recorded once the server has answered.
+
+Decides nothing of order or deletion; refuses what another application holds before anything is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from trueup.core.model import Json, Object, Ref
+from trueup.core.objects import annotation
+from trueup.drivers.targets.kubernetes import owned
+from trueup.drivers.targets.kubernetes.applyset import Parents
+from trueup.drivers.targets.kubernetes.client import APPLY, METADATA, Account, ApiError, Call, Client
+from trueup.drivers.targets.kubernetes.discovery import Resource
+from trueup.drivers.targets.kubernetes.owned import MANAGER
+from trueup.drivers.targets.kubernetes.prepare import prepared
+from trueup.drivers.targets.kubernetes.records import Applied, Bodies, Key
+from trueup.drivers.targets.kubernetes.refusals import refused, unknown_kind
+from trueup.drivers.targets.kubernetes.served import Served
+from trueup.drivers.targets.kubernetes.sight import Sight
+from trueup.drivers.targets.kubernetes.watching import GONE
+from trueup.ports import ObjectInvalid, TargetDown
+
+log = logging.getLogger(__name__)
+
+REPLACED_S = 30.0  # how long finalizers are waited for
+REPLACES = {
+    "argocd.argoproj.io/sync-options": ("Replace=true", "Force=true"),
+    "kustomize.toolkit.fluxcd.io/force": ("enabled",),
+    "trueup.io/replace": ("true",),
+}
+
+
+class Applying:
+    """Of one cluster, acting as `account`."""
+
+    def __init__(
+        self, client: Client, served: Served, sight: Sight, parents: Parents, account: Account,
+        limit: asyncio.Semaphore,
+    ) -> None:  # fmt: skip
+        self._client, self._served, self._sight, self._parents = client, served, sight, parents
+        self._account, self._limit = account, limit
+
+    async def apply(self, application: str, objects: Sequence[Object]) -> None:
+        """Raises ObjectInvalid, TargetDown."""
+        todo = [o for o in _once(objects) if not self._sight.stands(o)]
+        if not todo:
+            return
+        known, missing = await self._served.split(todo)
+        if known:
+            self._claimed(application, known)
+            await self._parents.state(application, [(r, o.ref.namespace) for o, r in known])
+            await self._patch_all(application, known)
+        if missing:
+            raise TargetDown(unknown_kind(missing))
+
+    def _claimed(self, application: str, objects: Sequence[tuple[Object, Resource]]) -> None:
+        """Refuse what another application holds, before anything is touched."""
+        ours = self._parents.id_of(application)
+        for each, resource in objects:
+            key = _at(each, resource)
+            now, record = self._sight.seen.get(key), self._sight.records.applied.get(key)
+            if record is not None and record.application != application and now is not GONE:
+                raise ObjectInvalid(
+                    f"{each.place}: {each.ref} in namespace {each.ref.namespace or '(none)'} belongs to "
+                    f"{record.application}; state it in one of the two applications only"
+                )
+            if record is None and now is not None and now is not GONE and now.part_of not in ("", ours):
+                raise ObjectInvalid(
+                    f"{each.place}: {each.ref} in namespace {each.ref.namespace or '(none)'} is part of {now.part_of}, "
+                    "another ApplySet; remove it there first, or rename this one"
+                )
+
+    async def _patch_all(self, application: str, objects: Sequence[tuple[Object, Resource]]) -> None:
+        """Apply all; what was applied is recorded even when one is refused."""
+        results = await asyncio.gather(
+            *(self._patch(application, each, resource) for each, resource in objects), return_exceptions=True
+        )
+        made = [r for r in results if isinstance(r, tuple)]
+        await self._sight.records.put([(record, bodies) for record, bodies, _ in made])
+        for record, _, body in made:
+            self._sight.settle(record, body)
+        failed = [r for r in results if isinstance(r, BaseException)]
+        invalid = [f for f in failed if isinstance(f, ObjectInvalid)]
+        for first in (*invalid, *failed):
+            raise first
+
+    async def _patch(self, application: str, object: Object, resource: Resource) -> tuple[Applied, Bodies, Json]:
+        set_id = self._parents.id_of(application)
+        body, notes = prepared(object, set_id, resource.namespaced)
+        async with self._limit:
+            answer = await self._send(object, resource, body)
+        key = _at(object, resource)
+        if notes:
+            self._sight.notes[key] = notes[0]
+            log.warning("stated twice", extra={"place": str(object.place), "object": str(object.ref), "what": notes[0]})
+        else:
+            self._sight.notes.pop(key, None)
+        return *self._made(application, object, resource, answer), answer
+
+    def _made(self, application: str, object: Object, resource: Resource, answer: Json) -> tuple[Applied, Bodies]:
+        """What to keep of an object that was applied."""
+        fields = owned.entry(answer).get("fieldsV1") or {}
+        before, metadata = self._sight.records.applied.get(_at(object, resource)), answer["metadata"]
+        same = before is not None and before.hash == object.hash
+        record = Applied(
+            ref=object.ref if resource.namespaced else replace(object.ref, namespace=""),
+            application=application,
+            uid=metadata["uid"],
+            hash=object.hash,
+            mark=owned.mark(answer),
+            version=int(metadata["resourceVersion"]),
+            generation=metadata.get("generation") or 0,
+            owned=owned.digest(owned.values(answer, fields)),
+            times=1 if before is None else before.times + (not same),
+            proven=before is not None and same and before.proven,
+        )
+        return record, Bodies(object.body, fields)
+
+    async def _send(self, object: Object, resource: Resource, body: Json) -> Json:
+        path = resource.path(object.ref.namespace, object.ref.name)
+        query = (("fieldManager", MANAGER), ("force", "true"), ("fieldValidation", "Warn"))
+        call = Call(method="PATCH", path=path, query=query, body=body, content=APPLY, account=self._account)
+        try:
+            return await self._client.send(call)
+        except ApiError as error:
+            if _may_replace(object.body) and error.status == 422 and "immutable" in error.message:
+                return await self._replace(call)
+            raise refused(object, error) from error
+
+    async def _replace(self, call: Call) -> Json:
+        """Delete and make anew what cannot be changed, as its annotation asks."""
+        query = (("propagationPolicy", "Foreground"),)
+        try:
+            await self._client.send(Call(method="DELETE", path=call.path, query=query, account=call.account))
+        except ApiError as error:
+            if error.status != 404:
+                raise TargetDown(f"{call.path} could not be replaced: {error.message}") from error
+        loop = asyncio.get_running_loop()
+        until = loop.time() + REPLACED_S
+        while loop.time() < until:
+            try:
+                await self._client.get(call.path, METADATA)
+            except ApiError as error:
+                if error.status == 404:
+                    return await self._client.send(call)
+            await asyncio.sleep(0.2)  # its finalizers end elsewhere
+        raise TargetDown(f"{call.path} is being deleted to be made anew, but its finalizers have not let it go yet")
+
+
+def _at(object: Object, resource: Resource) -> Key:
+    return (object.ref.group, object.ref.kind, object.ref.namespace if resource.namespaced else "", object.ref.name)
+
+
+def _may_replace(body: Json) -> bool:
+    return any(
+        value.strip() in words for name, words in REPLACES.items() for value in annotation(body, name).split(",")
+    )
+
+
+def _once(objects: Sequence[Object]) -> list[Object]:
+    """The objects, each stated once. Raises ObjectInvalid with both places."""
+    first: dict[Ref, Object] = {}
+    for each in objects:
+        before = first.setdefault(each.ref, each)
+        if before is not each:
+            raise ObjectInvalid(f"{each.ref} is stated twice, at {before.place} and {each.place}; keep one of them")
+    return list(objects)

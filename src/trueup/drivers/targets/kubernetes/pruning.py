@@ -1,0 +1,53 @@
+"""Deletes what is ours by all three signs (DESIGN.md): label, our managedFields entry, the uid that we applied."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from trueup.core.model import Ref
+from trueup.drivers.targets.kubernetes import owned
+from trueup.drivers.targets.kubernetes.client import METADATA, Account, ApiError, Call, Client
+from trueup.drivers.targets.kubernetes.discovery import Resource
+from trueup.drivers.targets.kubernetes.records import Applied, key_of
+from trueup.drivers.targets.kubernetes.served import Served
+from trueup.drivers.targets.kubernetes.sight import Sight
+from trueup.ports import TargetDown
+
+log = logging.getLogger(__name__)
+
+
+class Pruning:
+    """Of one cluster; what is not ours is left and named."""
+
+    def __init__(
+        self, client: Client, served: Served, sight: Sight, account: Account, limit: asyncio.Semaphore
+    ) -> None:
+        self._client, self._served, self._sight, self._account, self._limit = client, served, sight, account, limit
+
+    async def delete(self, application: str, set_id: str, ref: Ref) -> None:
+        """Delete it when it is this application's and ours; the record of it goes in any case. Raises TargetDown."""
+        record = self._sight.records.applied.get(key_of(ref))
+        if record is None or record.application != application:
+            return
+        resource = await self._served.find(ref.group, ref.kind)
+        if resource is not None:
+            async with self._limit:
+                await self._prune(record, resource, set_id)
+        await self._sight.records.forget([key_of(ref)])
+        self._sight.forget(record)
+
+    async def _prune(self, record: Applied, resource: Resource, set_id: str) -> None:
+        path = resource.path(record.ref.namespace, record.ref.name)
+        try:
+            live = await self._client.get(path, METADATA)
+            kept = owned.why_not_ours(live, set_id, record.uid)
+            if kept:
+                log.warning("not deleted, it is not ours", extra={"object": path, "reason": kept})
+                return
+            same = {"uid": record.uid, "resourceVersion": live["metadata"]["resourceVersion"]}
+            body = {"propagationPolicy": "Background", "preconditions": same}
+            await self._client.send(Call(method="DELETE", path=path, body=body, account=self._account))
+        except ApiError as error:
+            if error.status != 404:
+                raise TargetDown(f"{path} could not be deleted: {error.message} ({error.status})") from error

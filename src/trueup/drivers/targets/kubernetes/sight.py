@@ -1,0 +1,101 @@
+"""What is known of one cluster's objects in memory: what we applied, how each is now, what drifts.
+
+Hears the watches and our own PATCHes; asks nothing of the cluster and decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from trueup.core.health.live import is_judged
+from trueup.core.model import Json, Object
+from trueup.drivers.targets.kubernetes.moves import Moves
+from trueup.drivers.targets.kubernetes.records import Applied, Key, Records, key_of
+from trueup.drivers.targets.kubernetes.watching import GONE, Seen, seen
+
+
+class Sight:
+    """`suspect(key)` hears of objects of ours that somebody else may have changed: they are to be compared."""
+
+    def __init__(self, records: Records, moves: Moves, suspect: Callable[[Key], None]) -> None:
+        self.records, self.moves, self._suspect = records, moves, suspect
+        self.seen: dict[Key, Seen] = {}
+        self.drift: dict[Key, str] = {}  # what a person should read
+        self.notes: dict[Key, str] = {}
+        self._first: dict[Key, float] = {}  # when an object that says nothing yet was seen first
+
+    def stands(self, object: Object) -> bool:
+        """Applied from this very body, and nobody has touched it since."""
+        key = key_of(object.ref)
+        record = self.records.applied.get(key)
+        return (
+            record is not None
+            and record.hash == object.hash
+            and key not in self.drift
+            and self.seen.get(key) is not GONE
+        )
+
+    def silent_s(self, key: Key) -> float:
+        """How long the object has been known without a word from its controller."""
+        now = asyncio.get_running_loop().time()
+        return now - self._first.setdefault(key, now)
+
+    def told(self, key: Key, now: Seen) -> None:
+        """A watch says how an object is. Ours and as we left it: only its health can have moved."""
+        before, record = self.seen.get(key), self.records.applied.get(key)
+        if now is not GONE and before is not None and before is not GONE and now.version < before.version:
+            return
+        self.seen[key] = now
+        if record is None:
+            if now is GONE:
+                self.seen.pop(key)
+            return
+        if now is GONE:
+            self._gone(record)
+            return
+        if now.version > record.version and (now.uid, now.mark, now.generation) != _signs(record):
+            self._suspect(key)
+        if before is not None and (before.health, before.reason) != (now.health, now.reason):
+            self.moves.tell(record.application, record.ref)
+
+    def listed(self, group: str, kind: str, namespace: str) -> None:
+        """All of a kind was told: what we applied and is not among it was deleted while nobody looked."""
+        for key, record in self.records.applied.items():
+            if key[:2] == (group, kind) and key not in self.seen and (not namespace or key[2] == namespace):
+                self.seen[key] = GONE
+                self._gone(record)
+
+    def _gone(self, record: Applied) -> None:
+        self.moves.tell(record.application, record.ref, f"{record.ref} deleted by hand")
+
+    def settle(self, record: Applied, body: Json) -> None:
+        """What a PATCH answered is the newest that is known; the watch will say the same, or more."""
+        key = key_of(record.ref)
+        self.drift.pop(key, None)
+        self._first.pop(key, None)
+        now = self.seen.get(key)
+        if now is None or now is GONE or now.version < record.version:
+            self.seen[key] = seen(body, is_judged(*key[:2]))
+        self.moves.tell(record.application, record.ref)
+
+    def newer(self, record: Applied) -> bool:
+        """A version of it was seen that came after our last PATCH."""
+        now = self.seen.get(key_of(record.ref), GONE)
+        return now is not GONE and now.version > record.version
+
+    def drifted(self, key: Key, record: Applied, words: str) -> None:
+        self.drift[key] = words
+        self.moves.tell(record.application, record.ref, words)
+
+    def forget(self, record: Applied) -> None:
+        """It is no longer ours."""
+        key = key_of(record.ref)
+        for held in (self.seen, self.drift, self.notes, self._first):
+            held.pop(key, None)
+        self.moves.tell(record.application, record.ref)
+
+
+def _signs(record: Applied) -> tuple[str, str, int]:
+    """While these stand, what we own stands."""
+    return record.uid, record.mark, record.generation
