@@ -46,6 +46,7 @@ from trueup.drivers.secrets.vault import FileVault
 from trueup.drivers.sources import credentials_from, folder, signing_from
 from trueup.drivers.sources.git import Git, Settings
 from trueup.drivers.targets.host import Host
+from trueup.engine import owners
 from trueup.engine.broker import Broker
 from trueup.engine.builds import ConventionBuilds, Secrets
 from trueup.engine.housekeeping import Housekeeping
@@ -231,12 +232,13 @@ async def open_sources(options: Options, vault: FileVault) -> tuple[dict[str, Gi
     for url in options.repositories:
         where = _absolute(url)
         name = address.parse(where)[0].name or "app"
-        given = {**options.environ, **await vault.values(name, options.environment)}
+        owner = owners.of(where)
+        given = {**options.environ, **await vault.values(owner, options.environment)}
         settings = Settings(
             url=where,
             folder=Path(options.layout.repositories) / child_id("git", where).rpartition("/")[2],
             environment=options.environ,
-            credentials=credentials_from(await asyncio.to_thread(_with_files, options.layout, name, given)),
+            credentials=credentials_from(await asyncio.to_thread(_with_files, options.layout, owner, given)),
             signing=signing_from(given),
         )
         try:
@@ -254,13 +256,13 @@ async def open_sources(options: Options, vault: FileVault) -> tuple[dict[str, Gi
     return sources, watched
 
 
-def _with_files(layout: Layout, name: str, given: Mapping[str, str]) -> Mapping[str, str]:
+def _with_files(layout: Layout, owner: str, given: Mapping[str, str]) -> Mapping[str, str]:
     """A key or host keys that were kept as a secret, text and all, become files that ssh reads. Blocking."""
     files: dict[str, str] = {}
     for setting in (f"{OWN}GIT_SSH_KEY", f"{OWN}GIT_KNOWN_HOSTS"):
         text = given.get(setting, "").strip()
         if " " in text and not Path(text).exists():
-            digest = child_id("file", name, setting).rpartition("/")[2]
+            digest = child_id("file", owner, setting).rpartition("/")[2]
             path = Path(layout.keys) / digest
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             new = path.with_suffix(".new")
@@ -383,10 +385,12 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(layout, clock))
         vault = FileVault(layout.secrets, await asyncio.to_thread(vault_key, layout))
+        await owners.settle(vault, await owners.watched_before(state.ledger))
+        await owners.settle(vault, [_absolute(each) for each in options.repositories])
         sources, watched = await open_sources(options, vault)
         for source in sources.values():
             stack.push_async_callback(source.close)
-        secrets = {id: await vault.values(w.name, options.environment) for id, w in watched.items()}
+        secrets = {id: await vault.values(owners.of(w.url), options.environment) for id, w in watched.items()}
         host = Host(layout)
         stack.push_async_callback(host.close)
         say("starting the agent and the registry")
@@ -468,7 +472,13 @@ async def _assemble(
         planning=study,
         runs=runs,
         builds=ConventionBuilds(
-            builder, sources, names, Path(layout.workspaces), open_log, secrets, options.environment
+            builder,
+            sources,
+            {id: owners.of(w.url) for id, w in watched.items()},
+            Path(layout.workspaces),
+            open_log,
+            secrets,
+            options.environment,
         ),
         clock=clock,
         policy=d.Policy(undo=options.undo),

@@ -81,7 +81,7 @@ class Records(Protocol):
 
 
 class Vault(Protocol):
-    """Secrets of a repository and environment, encrypted at rest."""
+    """Secrets of a repository (its `Address.identity`) and environment, encrypted at rest."""
 
     async def set(self, repository: str, environment: str, name: str, value: str) -> None: ...
 
@@ -92,6 +92,10 @@ class Vault(Protocol):
         ...
 
     async def remove(self, repository: str, environment: str, name: str) -> bool: ...
+
+    async def adopt(self, name: str, owners: Sequence[str]) -> bool:
+        """Hand what is kept under `name`, as before identities were, to its owners; whether there was anything."""
+        ...
 
 
 # --- Git -----------------------------------------------------------------------------------------

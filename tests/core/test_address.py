@@ -73,6 +73,8 @@ def test_no_address(url: str) -> None:
         ("https://host/acme/app", "https://host/acme/app2", False),
         ("https://host/acme/app", "https://other/acme/app", False),
         ("/srv/app.git", "file:///srv/app", True),
+        ("/srv/app", "/srv/App", False),
+        ("/srv/acme/app", "/srv/rival/app", False),
         ("", "https://host/a", False),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,27 +118,42 @@ def _kept(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 async def _repository(where: Layout, given: str) -> str:
-    """The name that a repository's secrets are kept under, from a name, a path, a URL, or none when there is one."""
-    sources: dict[str, str] = {}
+    """What a repository's secrets are kept under, from a name, a path, a URL, or none when there is one."""
+    from trueup.engine import owners
+
+    watched: tuple[str, ...] = ()
     if Path(where.ledger).exists():
-        sources = {s.name: s.url for s in (await reading.chronicle(where)).sources.values()}
+        watched = tuple(s.url for s in (await reading.chronicle(where)).sources.values())
+    vault = _vault(where)
+    await owners.settle(vault, watched)
     if given:
-        return repository_of(given, sources)
-    if len(sources) == 1:
-        return next(iter(sources))
-    if not sources:
+        url = address_of(given, watched)
+        await owners.settle(vault, [url])
+        return owners.of(url)
+    known = sorted({owners.of(url) for url in watched})
+    if len(known) == 1:
+        return known[0]
+    if not known:
         raise Away("nothing is watched from this state folder yet: name the repository with --repository")
-    raise Stop(f"more than one repository is watched: name one with --repository: {', '.join(sources)}", exits.USAGE)
+    raise Stop(f"more than one repository is watched: name one with --repository: {', '.join(known)}", exits.USAGE)
 
 
-def repository_of(given: str, sources: Mapping[str, str]) -> str:
-    """`sources`: name → URL of those watched already. What is not watched yet goes by its last path component."""
+def address_of(given: str, watched: Sequence[str]) -> str:
+    """The repository that a person means: of those watched by its name or more of it, else by its path or URL."""
     from trueup.core import address
 
-    if given in sources:
-        return given
+    known = {found.identity: found for found in (address.parse(url)[0] for url in watched)}
+    named = [each for each, found in known.items() if given in (found.name, found.slug, each)]
+    if len(named) > 1:
+        raise Stop(f"{given!r} names more than one repository: write {' or '.join(sorted(named))}", exits.USAGE)
+    if named:
+        return known[named[0]].url
+    path = Path(given).expanduser()
+    if path.exists():
+        return str(path.resolve())
     try:
-        path = Path(given).expanduser()
-        return address.parse(str(path.resolve()) if path.exists() else given)[0].name
+        if address.parse(given)[0].scheme != "path":
+            return given
     except ValueError as error:
         raise Stop(str(error), exits.USAGE) from error
+    raise Unknown(f"no repository {given!r} is watched or on this machine: give its path or its URL")

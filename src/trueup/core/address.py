@@ -31,6 +31,12 @@ class Address(Struct, frozen=True):
     def name(self) -> str:
         return self.slug.rpartition("/")[2]
 
+    @property
+    def identity(self) -> str:
+        """ "github.com/acme/app" or "/srv/git/app": the same for every way to write one repository, and two never share
+        it. A path has to be absolute. Forges do not tell capitals apart, file systems do."""
+        return f"{self.host}/{self.slug.lower()}" if self.host else f"/{self.slug}"
+
 
 class Login(Struct, frozen=True):
     """A user name and a secret that stood in an address."""
@@ -92,4 +98,4 @@ def same_repository(a: str, b: str) -> bool:
         one, two = parse(a)[0], parse(b)[0]
     except ValueError:
         return False
-    return (one.host, one.slug.lower()) == (two.host, two.slug.lower())
+    return one.identity == two.identity

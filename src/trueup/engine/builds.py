@@ -19,24 +19,25 @@ OpenLog = Callable[[str, str, Mapping[str, str]], AbstractAsyncContextManager[Jo
 
 
 class ConventionBuilds:
-    """Implements `engine.candidate.Builds`. `open_log(candidate, name, secrets)` opens the masked log of a build."""
+    """Implements `engine.candidate.Builds`. `open_log(candidate, name, secrets)` opens the masked log of a build;
+    `owners`: source → what its secrets are kept under."""
 
     def __init__(
         self,
         builder: Builder,
         sources: Mapping[str, Source],
-        names: Mapping[str, str],
+        owners: Mapping[str, str],
         workspaces: Path,
         open_log: OpenLog,
         secrets: Secrets,
         environment: str,
     ) -> None:
-        self._builder, self._sources, self._names = builder, sources, names
+        self._builder, self._sources, self._owners = builder, sources, owners
         self._workspaces, self._open_log, self._secrets, self._environment = workspaces, open_log, secrets, environment
 
     async def build(self, candidate: CandidateState, what: Buildable) -> tuple[BuiltImage, bool]:
         workspace = self._workspaces / f"build-{candidate.id.rpartition('/')[2]}-{what.repository.rpartition('/')[2]}"
-        secrets = await self._secrets(self._names[candidate.source], self._environment)
+        secrets = await self._secrets(self._owners[candidate.source], self._environment)
         async with self._open_log(candidate.id, what.repository.rpartition("/")[2], secrets) as log:
             try:
                 await asyncio.to_thread(_fresh, workspace)

@@ -17,6 +17,7 @@ from trueup.core.candidate import CandidateState
 from trueup.core.model import BuiltImage, Principal
 from trueup.core.pipeline import Facts, Graph
 from trueup.core.running import LogQuery, NoSuchLog
+from trueup.engine import owners
 from trueup.engine.builds import Secrets
 from trueup.engine.candidate import attempt_of, run_id
 from trueup.engine.pipelines import Pipelines, RunRequest
@@ -80,7 +81,7 @@ class CandidateRuns:
             actor=candidate.author.partition(" <")[0],
             event="push" if number else "workflow_dispatch",
             message=message,
-            secrets=await self._secrets(subject.name, self._environment),
+            secrets=await self._secrets(owners.of(subject.url), self._environment),
         )
 
     async def outcome(self, run: str) -> d.RunSeen:

@@ -12,7 +12,7 @@ from trueup.drivers.secrets import FileVault, MemoryVault
 from trueup.drivers.secrets.vault import SecretInvalid, VaultUnreadable
 
 KEY = b"k" * 32
-REPOSITORY = "https://git.example.org/acme/app"
+REPOSITORY = "git.example.org/acme/app"
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -30,6 +30,17 @@ class TestContract:
         assert await vault.values(REPOSITORY, "staging") == {"TOKEN": "general", "HOST": "db"}
         assert await vault.values(REPOSITORY) == {"TOKEN": "general", "HOST": "db"}
         assert await vault.values("unknown") == {}
+
+    async def test_what_is_kept_under_a_bare_name_is_handed_to_its_owners(self, vault: FileVault) -> None:
+        await vault.set("app", "", "TOKEN", "old")
+        await vault.set("app", "production", "KEY", "old")
+        await vault.set("h/a/app", "", "TOKEN", "own")
+        assert not await vault.adopt("app", ())
+        assert await vault.adopt("app", ("h/a/app", "h/b/app"))
+        assert not await vault.adopt("app", ("h/c/app",))
+        assert await vault.values("h/a/app", "production") == {"TOKEN": "own", "KEY": "old"}
+        assert await vault.values("h/b/app", "production") == {"TOKEN": "old", "KEY": "old"}
+        assert await vault.values("app", "production") == await vault.values("h/c/app") == {}
 
     async def test_names_are_those_of_one_scope_in_order(self, vault: FileVault) -> None:
         for name in ("B", "A"):

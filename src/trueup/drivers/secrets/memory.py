@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class MemoryVault:
@@ -22,3 +22,12 @@ class MemoryVault:
 
     async def remove(self, repository: str, environment: str, name: str) -> bool:
         return self._values.get((repository, environment), {}).pop(name, None) is not None
+
+    async def adopt(self, name: str, owners: Sequence[str]) -> bool:
+        found = {scope: kept for scope, kept in self._values.items() if scope[0] == name and owners}
+        for (_, environment), kept in found.items():
+            for owner in owners:
+                own = self._values.setdefault((owner, environment), {})
+                own.update({key: value for key, value in kept.items() if key not in own})
+            del self._values[(name, environment)]
+        return bool(found)

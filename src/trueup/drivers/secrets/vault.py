@@ -12,14 +12,14 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from msgspec import Struct
+from msgspec import Struct, structs
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class VaultUnreadable(Exception):
 
 
 class Secret(Struct, frozen=True):
-    """`environment` "" is the repository's own."""
+    """`repository` is an `Address.identity`; `environment` "" is the repository's own."""
 
     repository: str
     environment: str
@@ -79,6 +79,13 @@ class FileVault:
         secret = Secret(repository, environment, name, "")
         before, after = await _in_thread(lambda: self._change(lambda all: _without(all, secret)))
         return before != after
+
+    async def adopt(self, name: str, owners: Sequence[str]) -> bool:
+        """Whether anything was kept under `name`. Each of `owners` has it then, where it has none of its own."""
+        if not owners or all(each.repository != name for each in await _in_thread(self._read)):
+            return False
+        await _in_thread(lambda: self._change(lambda all: _handed_over(all, name, owners)))
+        return True
 
     async def environments(self, repository: str) -> tuple[str, ...]:
         """The environments that have secrets of their own; "" stands for the repository itself."""
@@ -119,6 +126,15 @@ class FileVault:
 def _without(found: list[Secret], secret: Secret) -> list[Secret]:
     same = (secret.repository, secret.environment, secret.name)
     return [each for each in found if (each.repository, each.environment, each.name) != same]
+
+
+def _handed_over(found: list[Secret], name: str, owners: Sequence[str]) -> list[Secret]:
+    kept = [each for each in found if each.repository != name]
+    for owner in owners:
+        there = {(each.environment, each.name) for each in kept if each.repository == owner}
+        old = [each for each in found if each.repository == name and (each.environment, each.name) not in there]
+        kept += [structs.replace(each, repository=owner) for each in old]
+    return kept
 
 
 def _refuse_bad(name: str, value: str) -> None:
