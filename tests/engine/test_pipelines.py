@@ -403,6 +403,22 @@ async def test_docker_commands_build_and_second_writers_are_recorded(ci: Ci) -> 
     assert await ci.pipelines.images("run/1") == result.images
 
 
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("docker build -t app nowhere", "docker: nowhere/Dockerfile: no such Dockerfile in the workspace"),
+        ("docker build -t app /etc && echo never", "docker: '/etc' is outside the workspace"),
+        ("kubectl delete pod --all", "kubectl delete"),
+        ("docker run app ls || true\n    echo now something else; seq 9999; exit 3", "exit 3"),
+        ("docker build -t app /etc || { echo '::error::no image'; exit 4; }", "no image"),
+    ],
+)
+async def test_what_a_docker_command_was_refused_for_is_the_reason(ci: Ci, script: str, reason: str) -> None:
+    result = await ci.pipelines.run(ci.request(one_job(f"- name: Image\n  run: |\n    {script}")))
+    assert result.outcome is Outcome.FAILURE
+    assert result.reason.startswith(f"a: Image: {reason}"), result.reason
+
+
 async def test_a_login_without_an_account_leaves_images_in_the_embedded_registry(ci: Ci) -> None:
     """Most workflows name secrets.GITHUB_TOKEN, which nobody but GitHub hands out."""
     ci.files.files = {"app/Dockerfile": "FROM scratch\n"}

@@ -111,6 +111,7 @@ class BuildSession:
         self.images: list[tuple[BuiltImage, bool]] = []  # each name once, in order; True: from cache
         self.intents: list[RunIntent] = []
         self.down: list[str] = []  # reasons why a step failed that are the machine's fault, not the repository's
+        self.refused: list[str] = []  # what commands of this run were told instead of being done
         self.workspace = workspace
         self._builder = builder
         self._run = run
@@ -347,10 +348,14 @@ class _Conversation:
         try:
             done = await self._answered()
         except (BuildFailed, dockercli.Refusal) as e:
-            done = Answer(err=f"{self._call.tool}: {e}\n", exit=1)
+            done = self._refused(f"{self._call.tool}: {e}")
         except BuilderDown as e:
             done = Answer(err=f"{self._call.tool}: not the repository's fault: {e}\n", exit=1)
         _send(self._writer, done)
+
+    def _refused(self, text: str, code: int = 1) -> Answer:
+        self._session.refused.append(text)
+        return Answer(err=f"{text}\n", exit=code)
 
     async def _answered(self) -> Answer:
         if self._call.tool == "docker":
@@ -364,7 +369,7 @@ class _Conversation:
         if said.intent is not None and len(self._session.intents) < INTENTS:
             self._session.intents.append(said.intent)
         if said.code:
-            return Answer(err=said.text + "\n", exit=said.code)
+            return self._refused(said.text, said.code)
         return Answer(out=said.text + "\n", exit=0)
 
     async def _docker(self, command: dockercli.Command) -> Answer:

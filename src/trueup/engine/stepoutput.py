@@ -6,6 +6,7 @@ from trueup.core.pipeline import Command, Dialect
 from trueup.engine.joblog import JobLog
 
 LONGEST_LINE = 65536
+TAIL_BYTES = 4096
 KEPT = 1000  # outputs and variables that one step may set by its output
 _SHOWN = {"error": "error", "warning": "warning", "notice": "notice"}
 
@@ -21,8 +22,10 @@ class StepOutput:
         self.env: dict[str, str] = {}
         self.path: list[str] = []
         self.first_error = ""
+        self.tail = b""  # what it said last
 
     def write(self, data: bytes) -> None:
+        self.tail = (self.tail + data)[-TAIL_BYTES:]
         if self._log.full:
             return  # a flood costs no more than its reading
         held = self._held + data

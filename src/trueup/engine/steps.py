@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -150,7 +150,7 @@ async def _run_script(
         },
         **more,
     )
-    sink = StepOutput(running.log, dialect)
+    sink, before = StepOutput(running.log, dialect), len(running.session.refused)
     argv = [word.replace("{0}", sandbox.see(script)) for word in shell.argv]
     try:
         code = await running.program(argv, environment, cwd, timeout_s, sink)
@@ -159,14 +159,20 @@ async def _run_script(
     outputs = _take_commands(running, sink, {name: files[name] for name in files}, dialect)
     if code == 0:
         return StepEnd(Outcome.SUCCESS, outputs)
-    return StepEnd(Outcome.FAILURE, outputs, _why(running, code, sink, timeout_s))
+    refused = _refused(running.session.refused[before:], sink.tail)
+    return StepEnd(Outcome.FAILURE, outputs, _why(running, code, sink, timeout_s, refused))
 
 
 def _inside(workspace: str, folder: str) -> str:
     return folder if folder.startswith("/") else f"{workspace}/{folder}".rstrip("/")
 
 
-def _why(running: Running, code: int, sink: StepOutput, timeout_s: float) -> str:
+def _refused(told: Sequence[str], tail: bytes) -> str:
+    """What the broker would not do, when that is among the last that the step said: it may have gone on since."""
+    return next((text for text in reversed(told) if text.encode("utf-8", "replace")[-1000:] in tail), "")
+
+
+def _why(running: Running, code: int, sink: StepOutput, timeout_s: float, refused: str) -> str:
     tests = running.tests[-1] if running.tests else None
     if tests and tests.first_failure:
         return running.masker.text(tests.first_failure)
@@ -174,6 +180,8 @@ def _why(running: Running, code: int, sink: StepOutput, timeout_s: float) -> str
         return "ended after its time limit (timeout-minutes)"
     if sink.first_error:
         return running.masker.text(sink.first_error)
+    if refused:
+        return running.masker.text(refused)
     if code == 137:
         return f"killed (exit 137): did it need more than {running.order.limits.memory_bytes >> 20} MiB of memory?"
     return f"exit {code}"
