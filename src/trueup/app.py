@@ -32,6 +32,7 @@ from trueup.core.manifests import Rendered
 from trueup.core.mask import Masker
 from trueup.core.model import Change, Finding, Judgement, Live, Oid, Principal, Severity, Tree
 from trueup.core.objects import make_bundle
+from trueup.core.render import Folders
 from trueup.core.requests import Reply, Request
 from trueup.core.running import LogQuery, Now
 from trueup.drivers import forges, formats
@@ -42,6 +43,8 @@ from trueup.drivers.builders.outside import Outside, outside
 from trueup.drivers.definitions import convention
 from trueup.drivers.executors import container, process
 from trueup.drivers.notify.webhook import Webhook, WebhookSettings
+from trueup.drivers.renderers import program
+from trueup.drivers.renderers.worker import Limits, Workers
 from trueup.drivers.secrets.vault import FileVault
 from trueup.drivers.sources import credentials_from, folder, signing_from
 from trueup.drivers.sources.git import Git, Settings
@@ -55,13 +58,14 @@ from trueup.engine.loop import Loop, Parts, Watched, source_id
 from trueup.engine.pipelines import Parts as PipelineParts
 from trueup.engine.pipelines import Pipelines
 from trueup.engine.registry import Registry
+from trueup.engine.rendering import Rendering
 from trueup.engine.runs import CandidateRuns, Subject
-from trueup.engine.study import Check, Reading, RepositoryStudy, buildable, study
+from trueup.engine.study import Check, Reading, RepositoryStudy, buildable, find, study
 from trueup.engine.tell import Teller
 from trueup.engine.tidy import Tidy
 from trueup.engine.verbs import Verbs
 from trueup.engine.webhooks import webhook_app
-from trueup.ports import CommitState, Notify, SourceError, TargetDown
+from trueup.ports import CommitState, Given, Notify, Renderer, SourceError, TargetDown
 from trueup.store.state import State, open_state, vault_key
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -102,14 +106,20 @@ class NotUsable(Exception):
 # --- one look, no loop ---------------------------------------------------------------------------
 
 
-def read_folder(path: str, today: dt.date) -> Reading:
-    """The repository at `path` as it stands on disk, committed or not. Blocking. Raises NotUsable."""
+async def read_folder(path: str, today: dt.date, renderer: Renderer) -> Reading:
+    """The repository at `path` as it stands on disk, committed or not. Raises NotUsable, RendererDown."""
     root = Path(path).resolve()
     try:
-        tree, blobs = folder.read(root, convention.wanted)
+        tree, blobs = await asyncio.to_thread(folder.read, root, convention.wanted)
+        given = Given("folder", Folders(tree), folder.contents(root, tree))
+        return await study(given, blobs, root.name, checker(today), Rendering(renderer))
     except OSError as error:
         raise NotUsable(str(error)) from error
-    return study(tree, blobs, root.name, checker(today))
+
+
+def render_workers(environ: Mapping[str, str], size: int = 2) -> Workers:
+    """A pool of render workers; a context. They start when they are needed and raise RendererDown when they cannot."""
+    return Workers(program.find(environ.get(f"{OWN}RENDER", "")), size=size, limits=Limits(uid=program.WORKER_UID))
 
 
 def checker(today: dt.date) -> Check:
@@ -292,8 +302,8 @@ async def _role(source: Git, watched: Watched) -> str:
         return "code"
     tree = await source.tree(head)
     blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
-    found = await asyncio.to_thread(convention.find, tree, blobs, watched.name)
-    if found.manifests:
+    found, _, _ = await asyncio.to_thread(find, tree, blobs, watched.name)
+    if found.applications:
         return "both" if found.dockerfiles else "config"
     return "code"
 
@@ -406,7 +416,8 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
             environ=options.environ,
             stand_ins=options.stand_ins,
         )
-        app = await _assemble(options, state, sources, watched, vault, host, builder, way, ca)
+        workers = await stack.enter_async_context(render_workers(options.environ))
+        app = await _assemble(options, state, sources, watched, vault, host, builder, way, ca, workers)
         notify: Notify | None = None
         if options.notify:
             signing = next((s[f"{OWN}NOTIFY_SECRET"] for s in secrets.values() if f"{OWN}NOTIFY_SECRET" in s), "")
@@ -434,6 +445,7 @@ async def _assemble(
     builder: Buildah,
     way: Outside,
     ca: Path | None,
+    renderer: Renderer,
 ) -> App:
     layout, clock = options.layout, Wall()
     names = {id: w.name for id, w in watched.items()}
@@ -442,6 +454,7 @@ async def _assemble(
         names,
         {id: f"refs/heads/{w.branch}" for id, w in watched.items()},
         checker(clock.now().date()),
+        renderer=renderer,
     )
 
     def open_log(candidate: str, name: str, secrets: Mapping[str, str]) -> JobLog:

@@ -17,9 +17,12 @@ from trueup.core.model import (
     Live,
     Object,
     Oid,
+    Place,
     Ref,
     Tree,
 )
+from trueup.core.render import Asked, Folders
+from trueup.core.render import Output as Rendering
 
 Output: TypeAlias = Callable[[bytes], None]  # raw bytes as they come; the receiver masks and stores
 
@@ -225,6 +228,44 @@ class Target(Protocol):
         ...
 
     def watch(self, after: int = 0) -> AsyncIterator[Moved]: ...
+
+
+# --- renderers -----------------------------------------------------------------------------------
+
+
+class RenderFailed(Exception):
+    """The repository's own fault, at a place of its own."""
+
+    def __init__(self, place: Place, message: str, fix: str = "") -> None:
+        super().__init__(f"{place}: {message}. {fix}".rstrip())
+        self.place, self.message, self.fix = place, message, fix
+
+
+class RendererDown(Exception):
+    """No renderer can be started or kept: the machine's fault; the message says what to try."""
+
+    expected = True
+
+
+Blobs: TypeAlias = Callable[[Sequence[Oid]], Awaitable[Mapping[Oid, bytes]]]
+
+
+class Given(Struct, frozen=True):
+    """A revision: `name` is the same for the same tree only (its object id)."""
+
+    name: str
+    folders: Folders
+    blobs: Blobs
+
+
+class Renderer(Protocol):
+    async def render(self, asked: Asked, given: Given) -> Rendering:
+        """What `asked` gives from this tree. Raises RenderFailed, RendererDown, and whatever `given.blobs` raises."""
+        ...
+
+    async def versions(self) -> Mapping[str, str]:
+        """Library → version: another version may give something else. Raises RendererDown."""
+        ...
 
 
 # --- images and pipelines ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from rich.text import Text
 from trueup.app import Options, open_sources
 from trueup.cli import exits
 from trueup.cli.common import emit, layout, output_option, run, state_option
+from trueup.drivers.renderers import program
 from trueup.drivers.secrets.vault import FileVault
 from trueup.engine.doctor import Check, Host, State, examine
 from trueup.store.state import vault_key
@@ -57,6 +58,7 @@ async def _examine(options: Options, registry: str) -> Diagnosis:
         registry=registry,
         proxy=environ.get("HTTPS_PROXY", environ.get("https_proxy", "")),
         known_hosts=(str(home / ".ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"),
+        renderer=program.find(environ.get("TRUEUP_RENDER", "")),
     )
     if not options.repositories:
         return _diagnosis(await examine(host))

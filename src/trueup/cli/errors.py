@@ -32,6 +32,7 @@ EXPECTED = {
     "SourceError": exits.AWAY,
     "TargetDown": exits.AWAY,
     "BuilderDown": exits.AWAY,
+    "RendererDown": exits.AWAY,
     "LedgerFull": exits.AWAY,
     "StateBusy": exits.AWAY,
     "RegistryDown": exits.AWAY,

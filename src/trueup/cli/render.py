@@ -21,6 +21,7 @@ from trueup.core.render import Asked, Folders, Helm, Jsonnet, Kustomize, Pair
 from trueup.core.render import Output as Rendered
 from trueup.core.renderyaml import yaml_documents
 from trueup.drivers.definitions.convention import is_manifest
+from trueup.drivers.definitions.roots import release
 from trueup.drivers.renderers import plain
 from trueup.drivers.renderers.program import WORKER_UID, find
 from trueup.drivers.renderers.recognise import Kind, Unclear, recognise
@@ -46,7 +47,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @click.argument("path", default=".")
-@click.option("--release", metavar="NAME", default="", help="Helm: the release's name. [default: the folder's]")
+@click.option("--release", metavar="NAME", default="", help="Helm: the release's name. [default: the chart's]")
 @click.option("--namespace", "-n", default="default", show_default=True, help="Helm: the release's namespace.")
 @click.option("--values", "-f", metavar="FILE", multiple=True, help="Helm: a values file; later ones win.")
 @click.option("--set", "set_", metavar="KEY=VALUE", multiple=True, help="Helm: one value.")
@@ -161,7 +162,7 @@ def _asked(kind: Kind, root: Path, inside: str, options: Options) -> Asked:
     if kind is Kind.HELM:
         return Helm(
             path=inside,
-            release=options.release or inside.rpartition("/")[2] or root.name,
+            release=options.release or _release(root, inside),
             namespace=options.namespace,
             values_files=tuple(_inside(root, Path(file)) for file in options.values),
             set=options.set,
@@ -175,6 +176,15 @@ def _asked(kind: Kind, root: Path, inside: str, options: Options) -> Asked:
         external_text=tuple(_pair(one) for one in options.ext_str),
         external_code=tuple(_pair(one) for one in options.ext_code),
     )
+
+
+def _release(root: Path, inside: str) -> str:
+    """As the loop calls it: the chart's own name."""
+    try:
+        chart = (root / inside / "Chart.yaml").read_bytes()
+    except OSError:
+        chart = b""
+    return release(chart, inside, root.name)
 
 
 def _file_value(root: Path, text: str) -> str:

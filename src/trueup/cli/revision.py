@@ -6,12 +6,15 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trueup.app import NotUsable, Options, checker, open_sources, read_folder
+from trueup.app import NotUsable, Options, checker, open_sources, read_folder, render_workers
 from trueup.cli.errors import Away, Unknown
 from trueup.core.layout import Layout
+from trueup.core.render import Folders
 from trueup.drivers.definitions import convention
 from trueup.drivers.secrets.vault import FileVault
+from trueup.engine.rendering import Rendering
 from trueup.engine.study import Reading, study
+from trueup.ports import Given
 from trueup.store.state import vault_key
 
 
@@ -19,11 +22,12 @@ async def read_revision(where: Layout, repository: str, commit: str) -> tuple[Re
     """What it holds, and the whole commit id: "" for a folder as it stands.
 
     `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
-    its beginning, or a branch. Raises Away, Unknown, SourceError."""
+    its beginning, or a branch. Raises Away, Unknown, SourceError, RendererDown."""
     today = datetime.now(UTC).date()
     try:
         if not commit and Path(repository).is_dir() and not bare(Path(repository)):
-            return read_folder(repository, today), ""
+            async with render_workers(os.environ, size=1) as workers:
+                return await read_folder(repository, today, workers), ""
         Path(where.root).mkdir(mode=0o711, parents=True, exist_ok=True)
         options = Options(layout=where, repositories=(repository,), environ=dict(os.environ))
         sources, watched = await open_sources(options, FileVault(where.secrets, vault_key(where)))
@@ -38,7 +42,9 @@ async def read_revision(where: Layout, repository: str, commit: str) -> tuple[Re
         whole = (await source.commit(oid)).id
         tree = await source.tree(whole)
         blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
-        return study(tree, blobs, watched[id].name, checker(today)), whole
+        given = Given(whole, Folders(tree), source.blobs)
+        async with render_workers(os.environ, size=1) as workers:
+            return await study(given, blobs, watched[id].name, checker(today), Rendering(workers)), whole
     finally:
         await source.close()
 

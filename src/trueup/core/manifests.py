@@ -9,7 +9,8 @@ from trueup.core.yamldoc import Doc
 
 
 class Manifest(Struct, frozen=True):
-    """One object and where each of its values stands."""
+    """One object and where its values stand. `doc` is what it was read from; for a rendered object what comes nearest
+    to that: the document of the base that it comes from, the template, or the whole file."""
 
     object: Object
     doc: Doc
@@ -20,6 +21,7 @@ class Rendered(Struct, frozen=True):
 
     manifests: tuple[Manifest, ...]
     findings: tuple[Finding, ...] = ()
+    read: tuple[str, ...] = ()  # the files that renders of kustomizations, charts and Jsonnet read
 
     @property
     def objects(self) -> tuple[Object, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from msgspec import Struct
 
 from trueup.core import support
-from trueup.core.model import Finding, Json, Severity
+from trueup.core.model import Finding, Json, Place, Severity
+from trueup.core.objects import dotted
 from trueup.core.yamldoc import Doc, Schema, YamlFault, documents
 
 FILE = "trueup.yaml"
@@ -19,8 +20,20 @@ FILE = "trueup.yaml"
 KEYS: Mapping[str, str] = {
     "pipelines.required": "Workflows that must be green before a commit is deployed, by name or file name; the others "
     "are advisory. Without it every workflow that a push triggers is required.",
+    "environments": "Where what runs is stated, when the repository holds more than one kustomization, chart or folder "
+    "of manifests: a list of `{name, path}`, in the order in which a change goes through them; `values` lists values "
+    "files of a chart, later ones win. Paths are from the root of the repository. One environment is run so far.",
     "accept": "Parts of Kubernetes that one host cannot honour and that would weaken a promise, accepted by name.",
 }
+
+
+class Environment(Struct, frozen=True):
+    """Where the objects of one environment are stated. `path` "" is the root of the repository."""
+
+    name: str
+    path: str
+    place: Place
+    values: tuple[str, ...] = ()
 
 
 class Settings(Struct, frozen=True):
@@ -28,6 +41,7 @@ class Settings(Struct, frozen=True):
 
     required: tuple[str, ...] | None = None
     accept: tuple[str, ...] = ()
+    environments: tuple[Environment, ...] = ()
 
 
 def read(data: bytes) -> tuple[Settings, tuple[Finding, ...]]:
@@ -44,14 +58,26 @@ def read(data: bytes) -> tuple[Settings, tuple[Finding, ...]]:
         return Settings(), findings
     body = doc.body
     required = (body.get("pipelines") or {}).get("required")
-    return Settings(None if required is None else tuple(required), tuple(body.get("accept") or ())), ()
+    environments = tuple(
+        Environment(
+            e["name"], _clean(e["path"]), doc.place("environments", i), tuple(map(_clean, e.get("values") or ()))
+        )
+        for i, e in enumerate(body.get("environments") or ())
+    )
+    return Settings(None if required is None else tuple(required), tuple(body.get("accept") or ()), environments), ()
+
+
+def _clean(path: str) -> str:
+    """A path as trees have it: no "./", nothing at either end."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _findings(doc: Doc) -> Iterator[Finding]:
     if not isinstance(doc.body, dict):
         yield _wrong(doc, (), f"a mapping was expected, not {_kind(doc.body)}", "Start with a key, `pipelines:`.")
         return
-    yield from _unknown(doc, (), doc.body, {"pipelines", "accept"})
+    yield from _unknown(doc, (), doc.body, {"pipelines", "accept", "environments"})
+    yield from _environments(doc, doc.body.get("environments"))
     pipelines = doc.body.get("pipelines")
     if isinstance(pipelines, dict):
         yield from _unknown(doc, ("pipelines",), pipelines, {"required"})
@@ -69,20 +95,57 @@ def _findings(doc: Doc) -> Iterator[Finding]:
             yield _wrong(doc, ("accept", at), f"{name!r} is nothing that can be accepted{_near(name, known)}", fix)
 
 
-def _unknown(doc: Doc, path: tuple[str, ...], body: Mapping[str, Json], known: Collection[str]) -> Iterator[Finding]:
+_ENVIRONMENT = {"name", "path", "values"}
+
+
+def _environments(doc: Doc, value: Json) -> Iterator[Finding]:
+    fix = "Write e.g. `environments: [{name: production, path: overlays/production}]`."
+    if value is not None and not isinstance(value, list):
+        yield _wrong(doc, ("environments",), f"a list of environments was expected, not {_kind(value)}", fix)
+        return
+    names: list[str] = []
+    for at, one in enumerate(value or ()):
+        where = ("environments", at)
+        if not isinstance(one, dict):
+            yield _wrong(doc, where, f"a mapping of name and path was expected, not {_kind(one)}", fix)
+            continue
+        yield from _unknown(doc, where, one, _ENVIRONMENT)
+        for key in ("name", "path"):
+            if not isinstance(one.get(key), str) or not one[key]:
+                yield _wrong(doc, (*where, key) if key in one else where, f"{key}: a text was expected", fix)
+        yield from _names(doc, (*where, "values"), one.get("values"))
+        for path in _paths(one):
+            if path.startswith("/") or ".." in path.split("/"):
+                message = f"{path!r} leads out of the repository"
+                yield _wrong(doc, where, message, "Paths are from the root of the repository.")
+        if one.get("name") in names:
+            yield _wrong(doc, (*where, "name"), f"the environment {one['name']!r} is stated twice", "Rename one.")
+        names.append(str(one.get("name")))
+
+
+def _paths(environment: Mapping[str, Json]) -> Iterator[str]:
+    values = environment.get("values")
+    for path in (environment.get("path"), *(values if isinstance(values, list) else ())):
+        if isinstance(path, str):
+            yield path
+
+
+def _unknown(
+    doc: Doc, path: tuple[str | int, ...], body: Mapping[str, Json], known: Collection[str]
+) -> Iterator[Finding]:
     for key in body:
         if key not in known:
-            where = f" in {'.'.join(path)}" if path else ""
+            where = f" in {dotted(path)}" if path else ""
             fix = f"Known{where}: {', '.join(sorted(known))}."
             message = f"unknown key {key!r}{where}{_near(key, known)}"
             yield Finding(Severity.ERROR, "settings-unknown-key", doc.key_place(*path, key), message, fix)
 
 
-def _names(doc: Doc, path: tuple[str, ...], value: Json) -> Iterator[Finding]:
+def _names(doc: Doc, path: tuple[str | int, ...], value: Json) -> Iterator[Finding]:
     if value is None:
         return
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        yield _wrong(doc, path, f"{'.'.join(path)}: a list of names was expected", "Write e.g. `[test, deploy]`.")
+        yield _wrong(doc, path, f"{dotted(path)}: a list of names was expected", "Write e.g. `[test, deploy]`.")
 
 
 def _wrong(doc: Doc, path: tuple[str | int, ...], message: str, fix: str) -> Finding:

@@ -22,7 +22,8 @@ from msgspec import Struct
 from trueup.agent.haproxy_process import too_long
 from trueup.agent.network_run import Ran, run
 from trueup.core.layout import CONTAINERS_CONF, Layout
-from trueup.ports import Refused, Source, SourceError
+from trueup.drivers.renderers.worker import Workers
+from trueup.ports import Refused, RendererDown, Source, SourceError
 
 CHECK_S = 20.0
 ROOM_BYTES = 5 << 30
@@ -99,6 +100,7 @@ class Host(Struct, frozen=True):
     registry: str = ""  # host of the registry that base images come from; "" asks none
     proxy: str = ""  # URL of the way out, as HTTPS_PROXY names it
     known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts",)
+    renderer: Path | None = None  # the render worker's program
 
 
 Look = Callable[[Host], Awaitable[Check]]
@@ -315,6 +317,21 @@ async def _known(host: Host, ssh: str) -> Check:
     return Check(label, State.MISSING, f"the key of {ssh} is in none of {', '.join(host.known_hosts)}", fix)
 
 
+async def _renderer(host: Host) -> Check:
+    """Only kustomizations, charts and Jsonnet need it: without it plain manifests run all the same."""
+    name = "render worker"
+    if host.renderer is None:
+        message = "not built: repositories of Kustomize, Helm or Jsonnet are not deployed"
+        return Check(name, State.NOTE, message, "make render (needs Go 1.26), or name one with TRUEUP_RENDER")
+    try:
+        async with Workers(host.renderer, size=1) as workers:
+            versions = await workers.versions()
+    except RendererDown as error:
+        return Check(name, State.WARNING, f"does not start: {error}", "make render")
+    told = ", ".join(f"{module.split('/')[-2]} {version}" for module, version in sorted(versions.items()))
+    return Check(name, State.OK, told)
+
+
 LOOKS: Mapping[str, Look] = {
     "python": _python,
     "rights": _rights,
@@ -324,4 +341,5 @@ LOOKS: Mapping[str, Look] = {
     "containers": _container,
     "public registry": _registry,
     "clock": _clock,
+    "render worker": _renderer,
 }

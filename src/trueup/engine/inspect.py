@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
+from trueup.core.application import Application
 from trueup.core.check.pipelines import SECOND_WRITER
 from trueup.core.found import Command, Found
 from trueup.core.images import repository_of
@@ -56,8 +57,13 @@ class PipelineView(Struct, frozen=True):
 
 
 class ApplicationView(Struct, frozen=True):
+    """`renderer` is "plain", "kustomize", "helm" or "jsonnet"; `environment` is what trueup.yaml calls it."""
+
     name: str
-    manifests: tuple[str, ...]
+    environment: str
+    renderer: str
+    path: str
+    manifests: tuple[str, ...]  # the files that state it
     objects: tuple[ObjectView, ...]
 
 
@@ -76,7 +82,7 @@ class Inspection(Struct, frozen=True):
     rules: tuple[str, ...]
     dashboards: tuple[str, ...]
     compose: tuple[str, ...]
-    not_rendered: tuple[str, ...]  # Kustomize folders and Helm charts
+    not_rendered: tuple[str, ...]  # kustomizations and charts that no application here is made from
     readme: str
     errors: int
     warnings: int
@@ -88,7 +94,7 @@ def inspect(found: Found, rendered: Rendered, findings: Sequence[Finding]) -> In
     count = {level: sum(f.severity.value == level for f in findings) for level in ("error", "warning", "note")}
     return Inspection(
         name=found.name,
-        applications=tuple(_application(each.name, each.manifests, rendered) for each in found.applications),
+        applications=tuple(_application(each, rendered) for each in found.applications),
         images=_images(found, rendered),
         links=tuple(dict.fromkeys(_links(rendered.manifests))),
         pipelines=tuple(_pipelines(found)),
@@ -99,7 +105,7 @@ def inspect(found: Found, rendered: Rendered, findings: Sequence[Finding]) -> In
         rules=found.rules,
         dashboards=found.dashboards,
         compose=found.compose,
-        not_rendered=(*found.kustomizations, *found.charts),
+        not_rendered=tuple(p for p in (*found.kustomizations, *found.charts) if p not in rendered.read),
         readme=found.readme,
         errors=count["error"],
         warnings=count["warning"],
@@ -107,10 +113,13 @@ def inspect(found: Found, rendered: Rendered, findings: Sequence[Finding]) -> In
     )
 
 
-def _application(name: str, manifests: tuple[str, ...], rendered: Rendered) -> ApplicationView:
-    mine = set(manifests)
-    objects = tuple(_object(m) for m in rendered.manifests if m.object.place.file in mine)
-    return ApplicationView(name, manifests, objects)
+def _application(application: Application, rendered: Rendered) -> ApplicationView:
+    files = (*application.manifests, *rendered.read)
+    objects = tuple(_object(m) for m in rendered.manifests)
+    kinds = dict.fromkeys(type(part.spec).__name__.lower() for part in application.parts)
+    return ApplicationView(
+        application.name, application.environment, ", ".join(kinds), application.path, files, objects
+    )
 
 
 def _object(manifest: Manifest) -> ObjectView:

@@ -18,7 +18,19 @@ from trueup.engine.book import TRUEUP, Book
 from trueup.engine.candidate import Builds, CandidateLoop, Runs, Study
 from trueup.engine.queue import BACK_OFF_S, Queue, Stuck
 from trueup.engine.source import SourceLoop, Stating, no_anchor
-from trueup.ports import BuilderDown, Clock, Conflict, Ledger, LedgerFull, Moved, Records, Source, SourceError, Target
+from trueup.ports import (
+    BuilderDown,
+    Clock,
+    Conflict,
+    Ledger,
+    LedgerFull,
+    Moved,
+    Records,
+    RendererDown,
+    Source,
+    SourceError,
+    Target,
+)
 
 log = logging.getLogger("trueup")
 
@@ -222,7 +234,7 @@ class Loop:
                 await work()
                 self.problems.pop(key, None)
                 return
-            except (BuilderDown, SourceError, LedgerFull, Conflict, OSError) as error:
+            except (BuilderDown, RendererDown, SourceError, LedgerFull, Conflict, OSError) as error:
                 self.problems[key] = str(error)
                 await asyncio.sleep(delay_s)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -17,7 +17,7 @@ from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.check import merged
 from trueup.core.found import Dockerfile, Found
 from trueup.core.images import SpliceMismatch, Unmatched, bind, repository_of, splice, splices_by_file
-from trueup.core.manifests import Manifest, Rendered
+from trueup.core.manifests import Rendered
 from trueup.core.model import (
     BuiltImage,
     Bundle,
@@ -35,18 +35,19 @@ from trueup.core.objects import make_bundle
 from trueup.core.pipeline import Graph, Happened, Parsed, triggers
 from trueup.core.policy import Policy
 from trueup.core.reference import split
+from trueup.core.render import Folders
 from trueup.core.settings import FILE, Settings
 from trueup.core.settings import read as read_settings
 from trueup.drivers import formats
 from trueup.drivers.definitions import convention
-from trueup.drivers.renderers import plain
+from trueup.drivers.renderers.worker import Workers
 from trueup.engine.application import BundleRefused
 from trueup.engine.candidate import Buildable, Look
+from trueup.engine.rendering import Rendering
 from trueup.engine.trees import differing
-from trueup.ports import CommitRefused, Source
+from trueup.ports import CommitRefused, Given, Renderer, Source
 
 Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered, frozenset[str]], Sequence[Finding]]
-Files = MutableMapping[tuple[str, Oid], tuple[Manifest, ...]]
 KEPT = 64  # commits
 KEPT_FILES = 4096  # manifests: a commit reads only those that it changes
 
@@ -66,7 +67,7 @@ class Reading(Struct, frozen=True):
 class RepositoryStudy:
     """Study, Stating and Planning of the loop, over real files.
 
-    `sources` and `names` are by source id; `check` is the linter; `allow` names findings' rules that are accepted.
+    `sources` and `names` are by source id; `check` is the linter; without a `renderer` only plain manifests are read.
     """
 
     def __init__(
@@ -76,11 +77,12 @@ class RepositoryStudy:
         refs: Mapping[str, str],
         check: Check,
         policy: Policy | None = None,
+        renderer: Renderer | None = None,
     ) -> None:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
         self._policy = policy or Policy()
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
-        self._files: Files = {}
+        self._rendering = Rendering(renderer or Workers(None))
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -106,9 +108,9 @@ class RepositoryStudy:
     async def _read(self, source: Source, commit: Oid, name: str) -> Reading:
         tree = await source.tree(commit)
         blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
-        if len(self._files) > KEPT_FILES:
-            self._files.clear()
-        return await asyncio.to_thread(study, tree, blobs, name, self._check, self._files)
+        if len(self._rendering.files) > KEPT_FILES:
+            self._rendering.files.clear()
+        return await study(Given(commit, Folders(tree), source.blobs), blobs, name, self._check, self._rendering)
 
     async def look(self, source: str, commit: str, before: str = "") -> Look:
         reading = await self.read(self._sources[source], commit)
@@ -181,13 +183,33 @@ class RepositoryStudy:
         return planner.approval(plan)
 
 
-def study(tree: Tree, blobs: Mapping[Oid, bytes], name: str, check: Check, files: Files | None = None) -> Reading:
-    """From a tree and the contents that matter to everything known about them. `files`: read before, by content."""
-    found = convention.find(tree, blobs, name)
-    rendered = plain.render(tree, blobs, found.manifests, kept=files)
+def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> tuple[Found, Settings, tuple[Finding, ...]]:
+    """What a tree holds by convention and by its trueup.yaml, and what is wrong with that file."""
     settings, wrong = (
         read_settings(blobs[tree[FILE].oid]) if FILE in tree and tree[FILE].oid in blobs else (Settings(), ())
     )
+    return convention.find(tree, blobs, name, settings.environments), settings, wrong
+
+
+async def study(given: Given, blobs: Mapping[Oid, bytes], name: str, check: Check, rendering: Rendering) -> Reading:
+    """From a tree and the contents that matter to everything known about them. Raises RendererDown, SourceError."""
+    tree = given.folders.tree
+    found, settings, wrong = await asyncio.to_thread(find, tree, blobs, name)
+    rendered = Rendered(())
+    for application in found.applications:
+        rendered = await rendering.application(application, given, blobs)
+    return await asyncio.to_thread(_judged, tree, blobs, found, rendered, settings, wrong, check)
+
+
+def _judged(
+    tree: Tree,
+    blobs: Mapping[Oid, bytes],
+    found: Found,
+    rendered: Rendered,
+    settings: Settings,
+    wrong: Sequence[Finding],
+    check: Check,
+) -> Reading:
     pipelines = tuple(
         parsed
         for pipeline in found.pipelines

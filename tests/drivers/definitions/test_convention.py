@@ -55,21 +55,21 @@ def test_what_is_a_manifest(path: str, text: str, taken: bool) -> None:
     assert found({path: text}).manifests == ((path,) if taken else ())
 
 
-def test_kustomize_and_charts_are_named_and_what_they_hold_is_not_taken_for_plain() -> None:
+def test_what_stands_below_a_kustomization_or_chart_is_not_taken_for_plain() -> None:
     result = found({"k8s/base/kustomization.yaml": "resources: [a.yaml]\n", "k8s/base/a.yaml": OBJECT,
                     "k8s/base/sub/b.yaml": OBJECT, "chart/Chart.yaml": "apiVersion: v2\nname: x\n",
                     "chart/templates/a.yaml": OBJECT})  # fmt: skip
-    assert result.manifests == ()
+    assert (result.manifests, result.applications) == ((), ())
     assert [(f.rule, str(f.place), f.severity) for f in result.findings] == [
-        ("kustomize-not-supported", "k8s/base/kustomization.yaml", Severity.ERROR),
-        ("helm-not-supported", "chart/Chart.yaml", Severity.ERROR),
+        ("application-unclear", "k8s/base/kustomization.yaml", Severity.ERROR),
     ]
 
 
 def test_a_chart_beside_plain_manifests_is_a_warning() -> None:
     result = found({"chart/Chart.yaml": "name: x\n", "k8s/a.yaml": OBJECT})
-    assert [f.severity for f in result.findings] == [Severity.WARNING]
+    assert [(f.rule, f.severity) for f in result.findings] == [("chart-beside-manifests", Severity.WARNING)]
     assert result.manifests == ("k8s/a.yaml",)
+    assert result.findings[0].fix.endswith("trueup.yaml: environments: [{name: chart, path: chart}]")
 
 
 def test_links_and_huge_files_among_the_manifests_are_kept_for_the_renderer_to_refuse() -> None:

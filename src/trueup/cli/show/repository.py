@@ -9,7 +9,7 @@ from trueup.app import PlanView
 from trueup.cli.repository import Report
 from trueup.cli.show.style import grid
 from trueup.core.model import Severity
-from trueup.engine.inspect import ImageView, Inspection, PipelineView
+from trueup.engine.inspect import ApplicationView, ImageView, Inspection, PipelineView
 
 SEVERITY = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
@@ -40,7 +40,7 @@ def _counted(found: Report) -> str:
 def inspection(found: Inspection, console: Console) -> None:
     console.print(Text(found.name, "bold"))
     for application in found.applications:
-        _title(console, f"runs: application {application.name}")
+        _title(console, f"runs: application {application.name}{_made_from(application)}")
         table = grid("", "dim")
         for one in application.objects:
             replicas = f" × {one.replicas}" if one.replicas is not None else ""
@@ -69,6 +69,13 @@ def inspection(found: Inspection, console: Console) -> None:
     console.print(f"check: {said} (trueup check tells them)" if said else "check: nothing to say")
 
 
+def _made_from(application: ApplicationView) -> str:
+    if application.renderer == "plain":
+        return ""
+    said = f", {application.renderer} of {application.path or '.'}"
+    return f"{said} (environment {application.environment})" if application.environment else said
+
+
 def _title(console: Console, words: str) -> None:
     console.print(Text(f"\n{words}", "bold cyan"))
 
@@ -95,7 +102,7 @@ def _others(found: Inspection, console: Console) -> None:
         "alert rules": found.rules,
         "dashboards": found.dashboards,
         "Compose files": found.compose,
-        "Kustomize and Helm, not rendered yet": found.not_rendered,
+        "Kustomize and Helm, of no application here": found.not_rendered,
     }
     if any(rows.values()):
         _title(console, "also here")

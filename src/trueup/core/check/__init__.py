@@ -23,9 +23,14 @@ READING = (
          "link, a submodule or an LFS pointer."),
     Rule("manifest-invalid", Severity.ERROR, "A document among the manifests is no Kubernetes object."),
     Rule("object-stated-twice", Severity.ERROR, "Two documents state the same object."),
-    Rule("kustomize-not-supported", Severity.ERROR, "A Kustomize folder: not rendered by this version."),
-    Rule("helm-not-supported", Severity.ERROR, "A Helm chart: not rendered by this version. A warning when plain "
-         "manifests stand beside it."),
+    Rule("application-unclear", Severity.ERROR, "More than one kustomization, chart or Jsonnet file could be what "
+         "runs, or `environments` of trueup.yaml names nothing that can; the lines to write are told."),
+    Rule("chart-beside-manifests", Severity.WARNING, "A Helm chart beside plain manifests: the manifests run."),
+    Rule("render-failed", Severity.ERROR, "A kustomization, chart or Jsonnet file cannot be rendered."),
+    Rule("render-warning", Severity.WARNING, "A render has something to say, such as a key that a chart states twice."),
+    Rule("render-differs", Severity.WARNING, "A template gives something else each time (`randAlphaNum`, `now`); "
+         "it is rendered again only when its inputs change."),
+    Rule("hook-not-run", Severity.ERROR, "A chart's hook, which this version does not run. A note for tests."),
     Rule("submodule", Severity.NOTE, "A submodule's files are not part of the commit."),
     Rule("image-ambiguous", Severity.ERROR, "Which built image a manifest means cannot be told; both places are "
          "named."),

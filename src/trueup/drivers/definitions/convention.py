@@ -1,7 +1,7 @@
 """What a repository is, by convention: a tree of paths and some contents → `Found`. Pure; nothing is configured.
 
-Manifests are the *.yaml, *.yml and *.json files whose documents are Kubernetes objects. Kustomize folders and Helm
-charts are named, never taken for plain manifests.
+Manifests are the *.yaml, *.yml and *.json files whose documents are Kubernetes objects. What stands in Kustomize
+folders and Helm charts is rendered, never taken for plain manifests.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from trueup.core.application import plain
 from trueup.core.commands import (
     action_build,
     calls,
@@ -23,7 +22,9 @@ from trueup.core.commands import (
 )
 from trueup.core.found import Command, Dockerfile, Found, ImageBuild, Pipeline
 from trueup.core.model import Finding, Oid, Place, Severity, Tree
+from trueup.core.settings import Environment
 from trueup.core.yamldoc import Doc, Limits, Schema, YamlFault, documents
+from trueup.drivers.definitions.roots import KUSTOMIZATIONS, Holding, applications
 
 MANIFEST_FOLDERS = frozenset(
     {"config", "k8s", "kubernetes", "kube", "deploy", "deployment", "deployments", "manifests"}
@@ -32,7 +33,6 @@ NOT_DEPLOYED = frozenset({
     "test", "tests", "testdata", "fixtures", "node_modules", "vendor", "docs", "doc", "example", "examples", "samples",
     "third_party",
 })  # fmt: skip
-KUSTOMIZATIONS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
 # API groups of files that only look like Kubernetes objects: tools' own configuration
 NOT_OBJECTS = re.compile(
     r"(skaffold|kind\.x-k8s\.io|kubeadm\.k8s\.io|kubelet\.config|kubeproxy\.config|kubescheduler\.config|eksctl\.io"
@@ -40,6 +40,7 @@ NOT_OBJECTS = re.compile(
     r"|ctlptl\.dev|tilt\.dev|config\.openshift\.io/tool|score\.dev|helmfile)"
 )
 _YAML = (".yaml", ".yml")
+_JSONNET = (".jsonnet", ".libsonnet")
 LFS = b"version https://git-lfs.github.com/spec/"
 _READ_LIMIT = Limits().size_bytes
 _SMALL = 1 << 20  # pipelines, Dockerfiles, Terraform, monitoring: larger ones are not read
@@ -56,12 +57,15 @@ def _is_wanted(path: str, size_bytes: int) -> bool:
         return False
     if path.endswith((*_YAML, ".json")) and not _pipeline(path):
         return size_bytes <= _READ_LIMIT and not _excluded(path)
+    if path.rpartition("/")[2] == "Kustomization" or path.endswith(_JSONNET):
+        return size_bytes <= _SMALL and not _excluded(path)
     named = _pipeline(path) or _dockerfile(path) or path.endswith(".tf") or _requirements(path)
     return bool(named) and size_bytes <= _SMALL
 
 
-def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> Found:
-    """What the tree holds. `blobs` has at least the contents of `wanted(tree)`; `name` is the repository's."""
+def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str, environments: Sequence[Environment] = ()) -> Found:
+    """What the tree holds. `blobs` has at least the contents of `wanted(tree)`; `name` is the repository's;
+    `environments` are what its trueup.yaml states."""
     text = {path: blobs[tree[path].oid] for path in wanted(tree) if tree[path].oid in blobs}
     kustomizations = _named(tree, lambda path: posixpath.basename(path) in KUSTOMIZATIONS)
     charts = _named(tree, lambda path: posixpath.basename(path) == "Chart.yaml")
@@ -69,9 +73,12 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> Found:
     manifests = tuple(p for p in sorted({*_manifests(text), *_too_large(tree), *_links(tree)}) if not _below(p, apart))
     monitoring = {p: d for p, d in text.items() if p not in manifests and not _below(p, apart) and not _pipeline(p)}
     pipelines = tuple(_read_pipeline(path, data) for path, data in sorted(text.items()) if _pipeline(path))
+    jsonnet = _named(tree, lambda path: path.endswith(_JSONNET))
+    holding = Holding(name, frozenset(tree), text, manifests, kustomizations, charts, jsonnet)
+    runs, unclear = applications(holding, environments)
     return Found(
         name=name,
-        applications=(plain(name, manifests),) if manifests else (),
+        applications=runs,
         dockerfiles=_dockerfiles(tree, pipelines),
         pipelines=pipelines,
         terraform=_named(tree, lambda path: path.endswith(".tf")),
@@ -83,7 +90,7 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> Found:
         charts=charts,
         compose=_named(tree, lambda path: bool(_COMPOSE.fullmatch(posixpath.basename(path)))),
         readme=next((p for p in sorted(tree) if "/" not in p and p.lower().startswith("readme")), ""),
-        findings=tuple(_not_supported(tree, manifests, kustomizations, charts)),
+        findings=(*unclear, *_submodules(tree)),
     )
 
 
@@ -187,20 +194,7 @@ def _links(tree: Tree) -> list[str]:
     return [path for path, entry in tree.items() if entry.mode == 0o120000 and _candidate(path)]
 
 
-def _not_supported(
-    tree: Tree, manifests: Sequence[str], kustomizations: Sequence[str], charts: Sequence[str]
-) -> Iterable[Finding]:
-    for path in kustomizations:
-        yield Finding(
-            Severity.ERROR, "kustomize-not-supported", Place(path), "Kustomize is not rendered by this version",
-            "Commit its output (`kustomize build DIR > deploy/manifests.yaml`) and remove this file, or wait for it.",
-        )  # fmt: skip
-    for path in charts:
-        severity = Severity.WARNING if manifests else Severity.ERROR
-        yield Finding(
-            severity, "helm-not-supported", Place(path), "a Helm chart, which this version does not render",
-            "Commit its output (`helm template NAME DIR > deploy/manifests.yaml`), or wait for it.",
-        )  # fmt: skip
+def _submodules(tree: Tree) -> Iterable[Finding]:
     for path, entry in sorted(tree.items()):
         if entry.mode == 0o160000:
             yield Finding(

@@ -52,7 +52,7 @@ def render(
             findings.append((_template(tree, blobs, path) or fault).finding("manifest-unreadable"))
         except Invalid as fault:
             findings += fault.findings
-    return Rendered(tuple(manifests), (*findings, *_stated_twice(manifests)))
+    return Rendered(tuple(manifests), (*findings, *stated_twice(manifests)))
 
 
 class Invalid(Exception):
@@ -134,7 +134,8 @@ def _manifest(doc: Doc, namespace: str) -> Manifest:
     return Manifest(make_object(doc.body, doc.place(), image_uses(doc), namespace=namespace), doc)
 
 
-def _stated_twice(manifests: Iterable[Manifest]) -> Iterator[Finding]:
+def stated_twice(manifests: Iterable[Manifest]) -> Iterator[Finding]:
+    """An error for each object that an earlier one among `manifests` states already."""
     first: dict[object, Manifest] = {}
     for manifest in manifests:
         before = first.setdefault(manifest.object.ref, manifest)

@@ -7,6 +7,10 @@ from pathlib import Path
 import trueup
 
 NAME = "trueup-render"
+ABSENT = (
+    "there is no render worker, which Kustomize, Helm and Jsonnet need: build it with `make render` (needs Go 1.26), "
+    "or name one with TRUEUP_RENDER"
+)
 WORKER_UID = 60999  # below the range of the process executor
 
 

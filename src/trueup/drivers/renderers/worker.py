@@ -9,33 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct
 
-from trueup.core.model import Oid, Place
-from trueup.core.render import Asked, Folders, Output, changed
+from trueup.core.model import Place
+from trueup.core.render import Asked, Output, changed
 from trueup.drivers.renderers import protocol
+from trueup.drivers.renderers.program import ABSENT
+from trueup.ports import Blobs, Given, RendererDown, RenderFailed
 
-Blobs: TypeAlias = Callable[[Sequence[Oid]], Awaitable[Mapping[Oid, bytes]]]
+__all__ = ["Blobs", "Given", "Limits", "RenderFailed", "RendererDown", "Worker", "Workers", "start"]
 
 START_S = 20.0
 SAID_BYTES = 64 << 10
-
-
-class RenderFailed(Exception):
-    """The repository's own fault, at a place of its own."""
-
-    def __init__(self, place: Place, message: str, fix: str = "") -> None:
-        super().__init__(f"{place}: {message}. {fix}".rstrip())
-        self.place, self.message, self.fix = place, message, fix
-
-
-class RendererDown(Exception):
-    """The worker cannot be started or kept: the machine's fault; the message says what to try."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -46,18 +35,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     uid: int = 0  # the user a worker becomes when Trueup is root; 0: stay
 
 
-class Given(Struct, frozen=True):
-    """A revision: `name` is the same for the same tree only (its object id)."""
-
-    name: str
-    folders: Folders
-    blobs: Blobs
-
-
 class Workers:
-    """At most `size` processes, started when they are needed. Use as a context, or call `close`."""
+    """At most `size` processes, started when they are needed. Use as a context, or call `close`.
 
-    def __init__(self, program: Path, *, size: int = 2, limits: Limits | None = None) -> None:
+    Without a program every render raises RendererDown with what to do."""
+
+    def __init__(self, program: Path | None, *, size: int = 2, limits: Limits | None = None) -> None:
         self._program, self._limits = program, limits or Limits()
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
@@ -202,8 +185,10 @@ async def _give(ask: protocol.Ask, given: Given) -> bytes:
     return protocol.blobs({oid: found[oid] for oid in ask.blobs})
 
 
-async def start(program: Path, limits: Limits) -> Worker:
+async def start(program: Path | None, limits: Limits) -> Worker:
     """A worker that said hello. Raises RendererDown."""
+    if program is None:
+        raise RendererDown(ABSENT)
     argv = [str(program), f"--memory={limits.memory_bytes}"]
     if limits.uid and os.geteuid() == 0:
         argv.append(f"--uid={limits.uid}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from trueup.core.model import Oid, Tree, TreeEntry
@@ -32,6 +32,16 @@ def read(root: Path, wanted: Callable[[Tree], tuple[str, ...]]) -> tuple[Tree, M
     for path in wanted(tree):
         blobs[tree[path].oid] = (root / path).read_bytes()
     return tree, blobs
+
+
+def contents(root: Path, tree: Tree) -> Callable[[Sequence[Oid]], Awaitable[Mapping[Oid, bytes]]]:
+    """Reads contents of a tree that `read` gave when they are asked for. Raises OSError."""
+    paths = {entry.oid: path for path, entry in tree.items()}
+
+    async def blobs(oids: Sequence[Oid]) -> Mapping[Oid, bytes]:
+        return {oid: (root / paths[oid]).read_bytes() for oid in oids if oid in paths}
+
+    return blobs
 
 
 def _paths(root: Path) -> list[str]:

@@ -1,0 +1,152 @@
+"""From an application's parts to its objects, each with the place of the user's own file. Runs no repository code.
+
+Plain manifests are read here; kustomizations, charts and Jsonnet by the renderer. A fault of the repository is a
+finding; a renderer that is not there raises, so that nothing is called the repository's fault that is the machine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, MutableMapping
+
+from trueup.core.application import Application, Part, Plain
+from trueup.core.manifests import Manifest, Rendered
+from trueup.core.model import Finding, ImageUse, Json, Oid, Place, Severity, Tree
+from trueup.core.objects import Malformed, containers, dotted, make_object
+from trueup.core.placing import Places
+from trueup.core.render import Asked, Hook, Kustomize, Made, Output
+from trueup.core.text import shown
+from trueup.core.yamldoc import Doc, YamlFault, documents
+from trueup.drivers.renderers import plain
+from trueup.ports import Given, Renderer, RenderFailed
+
+Files = MutableMapping[tuple[str, Oid], tuple[Manifest, ...]]
+Docs = MutableMapping[tuple[str, Oid], tuple[Doc, ...]]
+KEPT_DOCS = 4096
+DOC_BYTES = 1 << 20  # a larger file is not searched for where an object is stated
+_YAML = (".yaml", ".yml", ".json", "/Kustomization")
+
+
+class Rendering:
+    """Renders parts. What it keeps may vanish at any time."""
+
+    def __init__(self, renderer: Renderer) -> None:
+        self._renderer = renderer
+        self._docs: Docs = {}
+        self.files: Files = {}  # plain manifests read before, by path and content
+
+    async def application(self, application: Application, given: Given, known: Mapping[Oid, bytes]) -> Rendered:
+        """All objects of all parts. `known` are contents at hand. Raises RendererDown, SourceError."""
+        found = [await self.part(application, part, given, known) for part in application.parts]
+        manifests = tuple(manifest for one in found for manifest in one.manifests)
+        findings = [finding for one in found for finding in one.findings]
+        twice = plain.stated_twice(manifests) if len(found) > 1 else ()
+        read = sorted({path for one in found for path in one.read})
+        return Rendered(manifests, (*findings, *twice), tuple(read))
+
+    async def part(self, application: Application, part: Part, given: Given, known: Mapping[Oid, bytes]) -> Rendered:
+        tree, namespace = given.folders.tree, application.namespace
+        if part.repository:
+            place = application.place or Place(".")
+            message = f"{part.repository} is another repository, which this version does not read"
+            return Rendered((), (Finding(Severity.ERROR, "render-failed", place, shown(message), "Copy it here."),))
+        if isinstance(part.spec, Plain):
+            paths, files = part.spec.paths, self.files if namespace == "default" else None
+            return await asyncio.to_thread(plain.render, tree, known, paths, namespace=namespace, kept=files)
+        try:
+            output = await self._renderer.render(part.spec, given)
+        except RenderFailed as fault:
+            wrong = Finding(Severity.ERROR, "render-failed", fault.place, shown(fault.message), shown(fault.fix))
+            return Rendered((), (wrong,))
+        contents = await self._contents(part.spec, output, given, known)
+        return await asyncio.to_thread(self._placed, part.spec, output, tree, contents, namespace)
+
+    async def _contents(
+        self, asked: Asked, output: Output, given: Given, known: Mapping[Oid, bytes]
+    ) -> Mapping[str, bytes]:
+        """The files read that can say where an object is stated, by path."""
+        tree = given.folders.tree
+        if isinstance(asked, Kustomize):
+            paths = [s.path for s in output.trace if s.what == "file" and f"/{s.path}".endswith(_YAML)]
+        else:
+            paths = sorted({made.origin for made in output.objects} & tree.keys())
+        missing = [oid for oid in dict.fromkeys(tree[path].oid for path in paths) if oid not in known]
+        fetched = await given.blobs(missing) if missing else {}
+        contents = {path: known.get(tree[path].oid, fetched.get(tree[path].oid, b"")) for path in paths}
+        return {path: data for path, data in contents.items() if len(data) <= DOC_BYTES}
+
+    def _placed(
+        self, asked: Asked, output: Output, tree: Tree, contents: Mapping[str, bytes], namespace: str
+    ) -> Rendered:
+        docs = self._read(tree, contents) if isinstance(asked, Kustomize) else {}
+        places = Places(asked, docs, contents)
+        manifests: list[Manifest] = []
+        findings: list[Finding] = list(_warnings(output))
+        for made in output.objects:
+            for one in _flat(made):
+                doc = places.of(one)
+                try:
+                    made_object = make_object(one.body, doc.place(), _uses(one.body, doc), namespace=namespace)
+                    manifests.append(Manifest(made_object, doc))
+                except Malformed as fault:
+                    message = f"{asked.path or '.'} gives something that is no object: {fault.message}"
+                    findings.append(Finding(Severity.ERROR, "manifest-invalid", doc.place(), shown(message), fault.fix))
+        read = tuple(sorted({seen.path for seen in output.trace if seen.what == "file"}))
+        return Rendered(tuple(manifests), (*findings, *plain.stated_twice(manifests)), read)
+
+    def _read(self, tree: Tree, contents: Mapping[str, bytes]) -> dict[str, tuple[Doc, ...]]:
+        if len(self._docs) > KEPT_DOCS:
+            self._docs.clear()
+        found: dict[str, tuple[Doc, ...]] = {}
+        for path, data in contents.items():
+            key = (path, tree[path].oid)
+            if key not in self._docs:
+                try:
+                    self._docs[key] = documents(data, path)
+                except YamlFault:
+                    self._docs[key] = ()  # read all the same by the renderer's own rules
+            found[path] = self._docs[key]
+        return found
+
+
+def _flat(made: Made) -> Iterator[Made]:
+    body = made.body
+    if isinstance(body, dict) and body.get("kind") == "List" and isinstance(body.get("items"), list):
+        for item in body["items"]:
+            yield from _flat(Made(item, made.origin, made.crd))
+    else:
+        yield made
+
+
+def _uses(body: Json, doc: Doc) -> tuple[ImageUse, ...]:
+    """The images of a rendered workload. What a file states of them is not for a splice: a template or a field of a
+    kustomization may make something else of it."""
+    return tuple(
+        ImageUse(each["image"], doc.place(*path, "image"), -1, -1, dotted((*path, "image")))
+        for path, each in containers(body)
+        if isinstance(each.get("image"), str)
+    )
+
+
+def _warnings(output: Output) -> Iterator[Finding]:
+    for warned in output.warnings:
+        yield Finding(Severity.WARNING, "render-warning", warned.place, shown(warned.message), shown(warned.fix))
+    for name in output.differs:
+        yield Finding(
+            Severity.WARNING, "render-differs", Place(name), "it gives something else each time it is rendered",
+            "State the value in a Secret or in values; until then it changes whenever the chart or its values do.",
+        )  # fmt: skip
+    yield from (_hook(hook) for hook in output.hooks)
+
+
+def _hook(hook: Hook) -> Finding:
+    body: Json = hook.body
+    name = f"{str(body.get('kind', '')).lower()}/{(body.get('metadata') or {}).get('name', '')}"
+    if set(hook.events) == {"test"}:
+        message = f"{name} is a test of the chart, which this version does not run"
+        return Finding(Severity.NOTE, "hook-not-run", Place(hook.origin), shown(message), "Nothing.")
+    return Finding(
+        Severity.ERROR, "hook-not-run", Place(hook.origin),
+        shown(f"{name} is a hook ({', '.join(hook.events)}), and hooks are not run by this version"),
+        "Make it an object of the chart (remove the annotation helm.sh/hook), or a step of the pipeline.",
+    )  # fmt: skip
