@@ -148,7 +148,6 @@ async def test_what_the_rules_find_in_rendered_objects_names_the_users_own_line(
             "k8s/prod/kustomization.yaml:3 render-failed: ",
         ),
         ({"k8s/base/web.yaml": "a: [\n"}, "k8s/base/web.yaml"),
-        ({"k8s/base/web.yaml": WEB + "---\n" + WEB}, "k8s/base"),
     ],
 )
 async def test_a_render_that_fails_is_an_error_at_its_line_and_deploys_nothing(
