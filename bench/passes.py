@@ -20,11 +20,11 @@ import orjson
 
 from trueup.core import decide as d
 from trueup.core import events as ev
+from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, fold_application
 from trueup.core.events import Draft, Event, Fact
 from trueup.core.manifests import Manifest
 from trueup.core.model import Bundle, Live, LiveObject, Object, Principal, TreeEntry
-from trueup.core.objects import make_bundle
 from trueup.core.plan import plan
 from trueup.drivers.renderers.plain import render
 from trueup.drivers.targets.memory import Memory

@@ -23,6 +23,7 @@ from trueup.core import address, proof
 from trueup.core import decide as d
 from trueup.core import events as ev
 from trueup.core import plan as planner
+from trueup.core.bundle import make_bundle
 from trueup.core.candidate import CandidateState, Undo, child_id
 from trueup.core.check import check
 from trueup.core.found import Found
@@ -31,7 +32,6 @@ from trueup.core.layout import CONTAINERS_CONF, Layout
 from trueup.core.manifests import Rendered
 from trueup.core.mask import Masker
 from trueup.core.model import Change, Finding, Judgement, Live, Oid, Principal, Severity, Tree
-from trueup.core.objects import make_bundle
 from trueup.core.render import Folders
 from trueup.core.requests import Reply, Request
 from trueup.core.running import LogQuery, Now

@@ -11,6 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trueup.core.bundle import make_bundle
+from trueup.core.hooks import wave_of
 from trueup.core.model import (
     Action,
     Bundle,
@@ -26,8 +28,9 @@ from trueup.core.model import (
     Ref,
     Unread,
 )
-from trueup.core.objects import make_bundle, make_object
-from trueup.core.plan import approval, change_key, changes_hash, diff, due, plan, release, wave_of
+from trueup.core.objects import make_object
+from trueup.core.order import due
+from trueup.core.plan import approval, change_key, changes_hash, diff, plan, release
 from trueup.core.policy import Policy
 
 CASES = sorted(p for p in (Path(__file__).parent.parent / "plan").iterdir() if p.is_dir())
@@ -195,17 +198,6 @@ def test_an_approval_covers_exactly_its_set() -> None:
     assert release(planned, {changes_hash([change("a"), change("b", before="moved")])}) == planned
     assert release(Plan((change("a"),)), {""}) == Plan((change("a"),))
     assert change_key(change("a")) != change_key(change("a", Action.UPDATE))
-
-
-def test_a_namespace_comes_before_what_is_in_it() -> None:
-    given: Any = {("Namespace", "a"): (0, 0), ("ConfigMap", "b"): (0, 0), ("Deployment", "c"): (0, 0)}
-    desired = bundle(given)
-    first = due(plan(desired, Live(())), desired, ())
-    assert shown(first) == ["create namespace/a"]
-    live = applied(Live(()), first, desired)
-    assert due(plan(desired, live), desired, [Judgement(first[0].ref, Health.PROGRESSING)]) == ()
-    rest = due(plan(desired, live), desired, [Judgement(first[0].ref, Health.HEALTHY)])
-    assert shown(rest) == ["create configmap/b", "create deployment/c"]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from trueup.app import checker
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.model import BuiltImage, Place, Severity
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
-from trueup.engine.application import BundleRefused
 from trueup.engine.candidate import decides
+from trueup.engine.planning import BundleRefused
 from trueup.engine.study import RepositoryStudy
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

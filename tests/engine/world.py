@@ -208,9 +208,6 @@ class WorldStudy:
         changes += [Change(Action.DELETE, r, h, "") for r, h in have.items() if r not in want]
         return Plan(tuple(changes))
 
-    def due(self, plan: Plan, desired: Bundle, judgements: Sequence[Judgement]) -> Sequence[Change]:
-        return plan.changes
-
     def approval(self, plan: Plan) -> str:
         return ""
 

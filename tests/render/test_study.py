@@ -9,11 +9,12 @@ import pytest
 
 from trueup.app import checker
 from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.hooks import When, hook_of
 from trueup.core.model import BuiltImage, Place, Severity
 from trueup.drivers.renderers.worker import Workers
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
-from trueup.engine.application import BundleRefused
 from trueup.engine.inspect import inspect
+from trueup.engine.planning import BundleRefused
 from trueup.engine.study import Reading, RepositoryStudy
 from trueup.ports import RendererDown
 
@@ -159,14 +160,15 @@ async def test_a_render_that_fails_is_an_error_at_its_line_and_deploys_nothing(
         await read.bundle()
 
 
-async def test_hooks_are_refused_by_name_and_tests_of_a_chart_are_told(workers: Workers) -> None:
+async def test_hooks_of_a_chart_run_and_its_tests_are_told(workers: Workers) -> None:
     job = "apiVersion: batch/v1\nkind: Job\nmetadata:\n  name: %s\n  annotations: {helm.sh/hook: %s}\n"
     read = Read({**CHART, "chart/templates/migrate.yaml": job % ("migrate", "pre-upgrade")}, workers)
-    (error,) = await read.errors()
-    assert error.startswith("chart/templates/migrate.yaml hook-not-run: job/migrate is a hook (pre-upgrade)")
+    hook = next(m.object for m in (await read.reading()).rendered.manifests if m.object.ref.name == "migrate")
+    assert hook.place.file == "chart/templates/migrate.yaml"
+    assert hook_of(hook).when == {When.PRE_SYNC}
     tested = Read({**CHART, "chart/templates/try.yaml": job % ("try", "test")}, workers)
-    assert await tested.errors() == []
-    assert "job/try is a test" in next(f.message for f in (await tested.reading()).findings if f.rule == "hook-not-run")
+    told = next(f for f in (await tested.reading()).findings if f.rule == "hook-not-run")
+    assert told.severity is Severity.NOTE and "job/try is a hook (test)" in told.message
 
 
 async def test_what_a_chart_gives_anew_each_time_is_warned_about(workers: Workers) -> None:

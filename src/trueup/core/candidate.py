@@ -146,7 +146,28 @@ class CandidateState(Struct, frozen=True):
     superseded_by: str = ""
 
 
+class End(enum.Enum):
+    """How a hook ended."""
+
+    RUNS = ""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    GONE = "gone"  # deleted before its end was seen
+    TERMINATED = "terminated"  # a person stopped the sync
+
+
+class Ran(Struct, frozen=True):
+    """One hook in one phase of an attempt, as the ledger tells it."""
+
+    created: bool = False
+    end: End = End.RUNS
+    reason: str = ""
+    record: str = ""  # last lines of its log
+
+
 class Attempt(Struct, frozen=True):
+    """A sync. `hooks` is by `core.hooks.key_of`; `failing`: why it is condemned once its SyncFail hooks have run."""
+
     candidate: str
     number: int
     phase: Phase
@@ -156,6 +177,16 @@ class Attempt(Struct, frozen=True):
     bundle: str = ""
     started: datetime | None = None
     seq: int = 0
+    applied: bool = False  # every change was made once
+    with_hooks: bool = True  # False: nothing was to be changed when it started
+    hooks: Mapping[str, Ran] = {}
+    failing: str = ""
+    failing_since: datetime | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether one of its hooks runs."""
+        return any(ran.end is End.RUNS for ran in self.hooks.values())
 
 
 class HeldChanges(Struct, frozen=True):
@@ -325,6 +356,7 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
                 bundle=f.bundle,
                 started=event.time,
                 seq=event.seq,
+                with_hooks=f.hooks,
             )
             stopped = dict(state.terminated)
             if f.why == "retry":
@@ -332,7 +364,16 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
             bundles = {**state.bundles, f.candidate: f.bundle}
             return replace(state, current=attempt, attempts=f.attempt, bundles=bundles, terminated=stopped)
         case ev.SyncApplied():
-            return _phase(state, Phase.APPLIED)
+            return _attempt(_phase(state, Phase.APPLIED), applied=True)
+        case ev.HooksStarted(hooks=hooks):
+            return _ran(state, {key: Ran() for key in hooks})
+        case ev.HooksCreated(hooks=hooks):
+            return _ran(state, {key: Ran(created=True) for key in hooks})
+        case ev.HookEnded() as f:
+            return _ran(state, {f.hook: Ran(created=True, end=End(f.outcome), reason=f.reason, record=f.record)})
+        case ev.SyncFailing(reason=reason, record=record):
+            failing = _phase(state, Phase.STARTED, reason, record)
+            return _attempt(failing, failing=reason, failing_since=event.time)
         case ev.SyncHealthy(candidate=candidate):
             good = (*(c for c in state.good if c != candidate), candidate)
             return replace(_phase(state, Phase.HEALTHY), good=good, health="healthy", health_reason="")
@@ -357,6 +398,15 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
             return replace(state, told=what)
         case _:
             return state
+
+
+def _ran(state: ApplicationState, hooks: Mapping[str, Ran]) -> ApplicationState:
+    known = state.current.hooks if state.current else {}
+    return _attempt(state, hooks={**known, **hooks})
+
+
+def _attempt(state: ApplicationState, **changed: object) -> ApplicationState:
+    return state if state.current is None else replace(state, current=replace(state.current, **changed))
 
 
 def _phase(state: ApplicationState, phase: Phase, reason: str = "", record: str = "") -> ApplicationState:

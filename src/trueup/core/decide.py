@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from trueup.core.candidate import (
     ApplicationState,
+    Attempt,
     CandidateState,
     HeldChanges,
     Phase,
@@ -383,6 +384,14 @@ class FinishApply(Struct, frozen=True):
     """Make the attempt's changes, again if need be: each is idempotent."""
 
 
+class EndHooks(Struct, frozen=True):
+    """Another Candidate is wanted, but a hook of this attempt runs: it is brought to its end first."""
+
+
+class StopHooks(Struct, frozen=True):
+    """A person stopped the attempt: so are its hooks."""
+
+
 class Repair(Struct, frozen=True):
     """Apply what drifted; waves do not matter."""
 
@@ -412,7 +421,16 @@ class RecordHealth(Struct, frozen=True):
 
 
 ApplicationAction: TypeAlias = (
-    StartSync | FinishApply | Repair | TurnHealthy | Condemn | Hold | RecordHealth | RecordHeldChanges
+    StartSync
+    | FinishApply
+    | EndHooks
+    | StopHooks
+    | Repair
+    | TurnHealthy
+    | Condemn
+    | Hold
+    | RecordHealth
+    | RecordHeldChanges
 )
 
 
@@ -424,17 +442,26 @@ def decide_application(
     pause = seen.source.pause
     paused = pause is not None and (pause.until is None or pause.until > now) and why == "push"
     current = state.current
+    if current is not None and current.under_way and current.phase is Phase.TERMINATED:
+        return (StopHooks(),)
     if want and not paused and (current is None or current.candidate != want):
+        if current is not None and current.under_way and unfinished(current):
+            return (EndHooks(),)
         return (StartSync(want, why),)
     if current is None:
         return ()
-    if current.phase is Phase.STARTED:
+    if unfinished(current):
         return (FinishApply(),)
     if current.phase in (Phase.CONDEMNED, Phase.TERMINATED):
         return ()
     if seen.judgements is None:
         return _health(state, "unknown", seen.unread)
     return (*_waiting(state, seen), *_judged(state, seen, seen.judgements))
+
+
+def unfinished(attempt: Attempt) -> bool:
+    """Whether changes are still to be made, or hooks to be run."""
+    return attempt.phase is Phase.STARTED or (attempt.phase is Phase.HELD and not attempt.applied)
 
 
 def _waiting(state: ApplicationState, seen: ApplicationSeen) -> tuple[ApplicationAction, ...]:

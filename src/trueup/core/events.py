@@ -263,6 +263,44 @@ class SyncStarted(Fact, frozen=True, tag="application.sync_started"):
     update: int = 0
     delete: int = 0
     why: str = ""  # "push" | "undo" | "rollback" | "manual" | "retry" | "resume"
+    hooks: bool = True  # its hooks run: there is something to change, or they changed themselves
+
+
+class HooksStarted(Fact, frozen=True, tag="application.hooks_started"):
+    """Intention: these hooks of one phase and wave are about to be made. `hooks`: "PreSync batch/Job/shop/migrate"."""
+
+    candidate: str
+    attempt: int
+    phase: str
+    hooks: tuple[str, ...]
+
+
+class HooksCreated(Fact, frozen=True, tag="application.hooks_created"):
+    """They are made: from here on none of them is made again in this attempt."""
+
+    candidate: str
+    attempt: int
+    phase: str
+    hooks: tuple[str, ...]
+
+
+class HookEnded(Fact, frozen=True, tag="application.hook_ended"):
+    candidate: str
+    attempt: int
+    phase: str
+    hook: str
+    outcome: str  # "succeeded" | "failed" | "gone" | "terminated"
+    reason: str = ""
+    record: str = ""  # last lines of its log
+
+
+class SyncFailing(Fact, frozen=True, tag="application.sync_failing"):
+    """The attempt is lost; its SyncFail hooks run before it is condemned."""
+
+    candidate: str
+    attempt: int
+    reason: str
+    record: str = ""
 
 
 class SyncApplied(Fact, frozen=True, tag="application.sync_applied"):

@@ -133,6 +133,7 @@ class Bundle(Struct, frozen=True):
     objects: tuple[Object, ...]
     hash: str
     accepted: tuple[str, ...] = ()  # what `trueup.yaml` accepts by name although the target cannot honour it
+    hooks: tuple[Object, ...] = ()  # made at their time, and no part of what stands (see `core.hooks`)
 
 
 class LiveObject(Struct, frozen=True):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import orjson
 
-from trueup.core.model import Bundle, ImageUse, Json, Object, Place, Ref
+from trueup.core.model import ImageUse, Json, Object, Place, Ref
 
 # kind → where its pod spec stands
 POD_SPECS: dict[str, tuple[str, ...]] = {
@@ -183,10 +183,3 @@ def order(ref: Ref) -> tuple[int, str, str, str, str]:
     """The key that sorts objects of one wave: kinds by what others need first, then by name."""
     kind = ref.kind
     return (KIND_ORDER.get(kind, _LAST), kind, ref.group, ref.namespace, ref.name)
-
-
-def make_bundle(application: str, candidate: str, objects: Iterable[Object]) -> Bundle:
-    """A Bundle in its stable order. Its hash covers what is applied, neither where it is written nor the Candidate."""
-    ordered = tuple(sorted(objects, key=lambda o: order(o.ref)))
-    lines = [f"{(r := o.ref).group}/{r.kind}/{r.namespace}/{r.name} {o.hash}\n" for o in ordered]
-    return Bundle(application, candidate, ordered, hashlib.sha256("".join(lines).encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""From what Git states and what the target holds to a Plan; and from a Plan to what is due now. Pure, and total.
+"""From what Git states and what the target holds to a Plan; `core.order` says what of it is due. Pure, and total.
 
 A plan leaves nothing to decide: applying it makes the target hold what is desired, and planning again gives nothing.
 """
@@ -12,12 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 import orjson
 from msgspec import Struct, structs
 
-from trueup.core.model import Action, Bundle, Change, Health, Held, Json, Judgement, Live, LiveObject, Object, Plan, Ref
-from trueup.core.objects import annotation, order
+from trueup.core.hooks import wave_of
+from trueup.core.model import Action, Bundle, Change, Held, Json, Live, LiveObject, Object, Plan, Ref
+from trueup.core.objects import order
 from trueup.core.policy import Policy, breaks, kept_by, share
-
-WAVE = "argocd.argoproj.io/sync-wave"  # Source: Argo CD, "Sync Phases and Waves"
-
 
 # --- plan ------------------------------------------------------------------------------------------
 
@@ -34,13 +32,13 @@ def plan(desired: Bundle, live: Live, policy: Policy | None = None) -> Plan:
         return Plan((), (), live.unread)
     held_now = {each.ref: each for each in left}
     changes = [change for each in rest if (change := _change(each, held_now.pop(each.ref, None)))]
-    changes.sort(key=_forward)
+    changes.sort(key=forward)
     deletes = {ref: each for ref, each in held_now.items() if each.hash}
     if not deletes:
         return Plan(tuple(changes), (), live.unread)
     owned = sum(1 for each in live.objects if each.hash)
     may, held = _judge_deletes(deletes, owned, live, policy or Policy())
-    return Plan((*changes, *sorted(may, key=_backward)), held, live.unread)
+    return Plan((*changes, *sorted(may, key=backward)), held, live.unread)
 
 
 def _unsettled(desired: Bundle, live: Live) -> tuple[list[Object], list[LiveObject]]:
@@ -83,7 +81,7 @@ def _judge_deletes(
             held.append(Held(change, reason))
         else:
             may.append(change)
-    return may, tuple(sorted(held, key=lambda h: _backward(h.change)))
+    return may, tuple(sorted(held, key=lambda h: backward(h.change)))
 
 
 def _why_all_wait(deletes: Collection[Ref], owned: int, live: Live, policy: Policy) -> str:
@@ -105,18 +103,11 @@ def _why_it_waits(each: LiveObject, policy: Policy) -> str:
     return f"kept by its annotation {kept}" if kept else ""
 
 
-def wave_of(body: Json) -> int:
-    """The sync wave an object asks for; 0 when it asks for none or for no number."""
-    text = annotation(body, WAVE).strip()
-    digits = text[1:] if text[:1] in ("+", "-") else text
-    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 10 else 0
-
-
-def _forward(change: Change) -> tuple[object, ...]:
+def forward(change: Change) -> tuple[object, ...]:
     return (change.wave, *order(change.ref))
 
 
-def _backward(change: Change) -> tuple[object, ...]:
+def backward(change: Change) -> tuple[object, ...]:
     kind_at, *rest = order(change.ref)
     return (-change.wave, -kind_at, *rest)
 
@@ -161,43 +152,6 @@ def release(planned: Plan, approved: Collection[str]) -> Plan:
         return planned
     changes = planned.changes + tuple(held.change for held in planned.held)
     return structs.replace(planned, changes=changes, held=())
-
-
-# --- due -------------------------------------------------------------------------------------------
-
-GATES = frozenset({"Namespace", "CustomResourceDefinition"})  # the only kinds that others wait for within a wave
-
-
-def due(planned: Plan, desired: Bundle, judgements: Iterable[Judgement]) -> tuple[Change, ...]:
-    """The changes that may be made now; plan again after each batch, so that what is made is no longer among them.
-
-    A wave is due when every desired object of the waves before it stands and is healthy. Within a wave a Namespace
-    or CustomResourceDefinition comes first, and the rest when it is healthy. Deletions are due when all else stands
-    and is healthy, a wave at a time, last waves first. An object without a judgement is not yet healthy.
-    """
-    healthy = {each.ref for each in judgements if each.health in (Health.HEALTHY, Health.SUSPENDED)}
-    makes = [change for change in planned.changes if change.action is not Action.DELETE]
-    if makes:
-        return _due_makes(makes, desired, healthy)
-    deletes = [change for change in planned.changes if change.action is Action.DELETE]
-    if not deletes or any(each.ref not in healthy for each in desired.objects):
-        return ()
-    last = max(change.wave for change in deletes)
-    return tuple(sorted((change for change in deletes if change.wave == last), key=_backward))
-
-
-def _due_makes(makes: list[Change], desired: Bundle, healthy: set[Ref]) -> tuple[Change, ...]:
-    wave = min(change.wave for change in makes)
-    standing = [each for each in desired.objects if each.ref not in healthy]
-    waves = {each.ref: wave_of(each.body) for each in standing}
-    if any(waves[each.ref] < wave for each in standing):
-        return ()
-    here = sorted((change for change in makes if change.wave == wave), key=_forward)
-    gates = tuple(change for change in here if change.ref.kind in GATES)
-    if gates:
-        return gates
-    blocked = any(each.ref.kind in GATES and waves[each.ref] == wave for each in standing)
-    return () if blocked else tuple(here)
 
 
 # --- diff ------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 from msgspec import Struct
@@ -11,35 +10,17 @@ from msgspec.structs import replace
 
 from trueup.core import decide as d
 from trueup.core import events as ev
-from trueup.core.candidate import ApplicationState, CandidateState, HeldChanges, Phase, child_id, wanted
+from trueup.core.candidate import ApplicationState, CandidateState, HeldChanges, Phase, child_id
 from trueup.core.index import Mark, moved
-from trueup.core.model import Action, Bundle, Change, Fault, Health, Judgement, Live, Plan, Ref
+from trueup.core.model import Action, Bundle, Change, Health, Judgement, Live, Plan, Ref
 from trueup.engine.book import Book
-from trueup.ports import Clock, ObjectInvalid, Records, Target, TargetDown
+from trueup.engine.planning import BundleRefused, Planning
+from trueup.engine.syncing import Syncing
+from trueup.ports import Clock, Records, Target, TargetDown
 
 _encode = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder(Bundle)
 AGAIN_S = 5.0
-
-
-class BundleRefused(Exception):
-    """The manifests and the images do not go together; the message names both places."""
-
-
-class Planning(Protocol):
-    """From a Candidate to a Bundle, from a Bundle and reality to a Plan."""
-
-    async def bundle(self, application: ApplicationState, candidate: CandidateState) -> Bundle:
-        """Raises BundleRefused."""
-        ...
-
-    def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan: ...
-
-    def due(self, plan: Plan, desired: Bundle, judgements: Sequence[Judgement]) -> Sequence[Change]: ...
-
-    def approval(self, plan: Plan) -> str:
-        """Hash over the held changes; "" when none is held."""
-        ...
 
 
 class _Reading(Struct, frozen=True):
@@ -62,6 +43,7 @@ class ApplicationLoop:
     ) -> None:
         self._book, self._records, self._targets, self._planning = book, records, targets, planning
         self._clock, self._policy, self._wake = clock, policy, wake
+        self._syncing = Syncing(book, records, targets, planning, clock)
         self._bundles: dict[str, Bundle] = {}
         self._settled: dict[str, Mark] = {}  # what each application stood on when there was nothing left to do
         self._moves: dict[str, int] = {}  # the last that the target told of each
@@ -127,7 +109,7 @@ class ApplicationLoop:
         candidates = await self._book.candidates(source.candidates)
         seen = d.ApplicationSeen(source, candidates)
         current = state.current
-        if current is None or current.phase in (Phase.STARTED, Phase.TERMINATED):
+        if current is None or current.phase is Phase.TERMINATED or d.unfinished(current):
             return _Reading(seen)
         target = self._targets[state.target]
         try:
@@ -170,9 +152,13 @@ class ApplicationLoop:
                 return True
             case d.FinishApply():
                 return await self._apply(state)
+            case d.EndHooks():
+                return await self._apply(state, ending=True)
+            case d.StopHooks():
+                await self._syncing.stop(state, await self._wanted_bundle(state))
             case d.Repair():
                 assert reading.plan is not None and reading.bundle is not None
-                await self._change(state, reading.bundle, reading.plan.changes)
+                await self._syncing.change(state, reading.bundle, reading.plan.changes)
                 await self._book.write(state.id, state.seq, _repaired(reading.plan))
                 return False
             case d.RecordHeldChanges(held):
@@ -184,13 +170,10 @@ class ApplicationLoop:
                 seconds = (self._clock.now() - current.started).total_seconds() if current.started else 0.0
                 await self._append(state, ev.SyncHealthy(current.candidate, current.number, max(0.0, seconds)))
             case d.Condemn(judgement):
-                assert current is not None
-                record = await self._excerpt(state, judgement)
-                reason = f"{judgement.ref}: {judgement.reason}"
-                await self._append(state, ev.SyncCondemned(current.candidate, current.number, reason, record))
+                return await self._syncing.fail(state, await self._wanted_bundle(state), judgement)
             case d.Hold(reason, sick):
                 assert current is not None
-                record = await self._excerpt(state, sick) if sick else ""
+                record = await self._syncing.excerpt(state, sick) if sick else ""
                 await self._append(state, ev.SyncHeld(current.candidate, current.number, reason, record))
                 return False
             case d.RecordHealth(health, reason):
@@ -200,11 +183,6 @@ class ApplicationLoop:
 
     async def _append(self, state: ApplicationState, fact: ev.Fact) -> None:
         await self._book.write(state.id, state.seq, [fact])
-
-    async def _excerpt(self, state: ApplicationState, judgement: Judgement) -> str:
-        if not judgement.excerpt:
-            return ""
-        return await self._records.put("excerpt", "\n".join(judgement.excerpt).encode(), stream=state.id)
 
     async def held(self, id: str) -> tuple[str, int]:
         """The hash over the changes that wait for a person, and how many they are. Raises TargetDown."""
@@ -244,52 +222,26 @@ class ApplicationLoop:
                 update=count[Action.UPDATE],
                 delete=count[Action.DELETE],
                 why=why,
+                hooks=bool(plan.changes) or why == "retry" or await self._hooks_changed(state, bundle),
             ),
         )
 
-    async def _apply(self, state: ApplicationState) -> bool:
-        """Make what is due; more waves wait for the health of those before. True when all is made."""
-        current = state.current
-        assert current is not None
-        bundle = await self._applied(current.bundle)
-        if bundle is None:
-            source = await self._book.source(state.source)
-            id, _ = wanted(source, await self._book.candidates(source.candidates), state, self._policy.undo)
-            bundle = await self._planning.bundle(state, await self._book.candidate(id))
-        target = self._targets[state.target]
-        for _ in range(100):
-            live = await target.read(state.id)
-            plan = self._planning.plan(bundle, live, state.approved)
-            if not plan.changes:
-                break
-            judgements = await target.judge(state.id)
-            due = self._planning.due(plan, bundle, judgements)
-            if not due:
-                sick = next((j for j in judgements if j.health is Health.DEGRADED), None)
-                if sick is not None and sick.fault is Fault.CHANGE and current.why == "push":
-                    reason = f"{sick.ref}: {sick.reason}"
-                    record = await self._excerpt(state, sick)
-                    await self._append(state, ev.SyncCondemned(current.candidate, current.number, reason, record))
-                    return True
-                return False  # the wave before is not healthy yet; its events wake us
-            try:
-                await self._change(state, bundle, due)
-            except ObjectInvalid as error:
-                await self._append(state, ev.SyncCondemned(current.candidate, current.number, str(error)))
-                return True
-        facts: list[ev.Fact] = [ev.SyncApplied(current.candidate, current.number)]
-        await self._book.write(state.id, state.seq, facts)
-        return True
+    async def _hooks_changed(self, state: ApplicationState, bundle: Bundle) -> bool:
+        """Whether the hooks are others than those of the last attempt."""
+        if not bundle.hooks:
+            return False
+        before = await self._applied(state.current.bundle) if state.current else None
+        return before is None or [o.hash for o in before.hooks] != [o.hash for o in bundle.hooks]
 
-    async def _change(self, state: ApplicationState, bundle: Bundle, changes: Sequence[Change]) -> None:
-        target = self._targets[state.target]
-        by_ref = {o.ref: o for o in bundle.objects}
-        wanted_objects = [by_ref[c.ref] for c in changes if c.action is not Action.DELETE]
-        if wanted_objects:
-            await target.apply(state.id, bundle.candidate, wanted_objects, bundle.accepted)
-        gone = [c.ref for c in changes if c.action is Action.DELETE]
-        if gone:
-            await target.delete(state.id, gone)
+    async def _apply(self, state: ApplicationState, *, ending: bool = False) -> bool:
+        """Go on with the attempt; it waits for the health of what stands before. True when all is made."""
+        return await self._syncing.run(state.id, await self._wanted_bundle(state), ending=ending)
+
+    async def _wanted_bundle(self, state: ApplicationState) -> Bundle:
+        """The Bundle of the attempt; made again when its record has gone."""
+        assert state.current is not None
+        kept = await self._applied(state.current.bundle)
+        return kept or await self._planning.bundle(state, await self._book.candidate(state.current.candidate))
 
 
 def application_id(source: str, environment: str) -> str:

@@ -13,11 +13,13 @@ from trueup.core import decide as d
 from trueup.core import events as ev
 from trueup.core.candidate import Phase, child_id
 from trueup.core.model import Principal
-from trueup.engine.application import ApplicationLoop, Planning, application_id
+from trueup.engine.application import ApplicationLoop, application_id
 from trueup.engine.book import TRUEUP, Book
 from trueup.engine.candidate import Builds, CandidateLoop, Runs, Study
+from trueup.engine.planning import Planning
 from trueup.engine.queue import BACK_OFF_S, Queue, Stuck
 from trueup.engine.source import SourceLoop, Stating, no_anchor
+from trueup.engine.syncing import owner_of
 from trueup.ports import (
     BuilderDown,
     Clock,
@@ -240,12 +242,13 @@ class Loop:
 
     async def _watch_target(self) -> None:
         async for moved in self.parts.target.watch(await self._last_moved()):
-            if moved.application not in self.links.known_applications:
+            application = owner_of(moved.application)
+            if application not in self.links.known_applications:
                 continue
-            self.applications.moved(moved.application, moved.seq)
-            if moved.drift:
+            self.applications.moved(application, moved.seq)
+            if moved.drift and application == moved.application:  # a hook that ended may be deleted by anybody
                 await self._record_drift(moved)
-            self.queue.wake(moved.application)
+            self.queue.wake(application)
 
     async def _sweep(self) -> None:
         """Events wake what they concern. This is for a wake that was lost, and now and then for a lost event."""

@@ -14,7 +14,7 @@ from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, ImageUse, Json, Oid, Place, Severity, Tree
 from trueup.core.objects import Malformed, containers, dotted, make_object
 from trueup.core.placing import Places
-from trueup.core.render import Asked, Hook, Kustomize, Made, Output
+from trueup.core.render import Asked, Kustomize, Made, Output
 from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, YamlFault, documents
 from trueup.drivers.renderers import plain
@@ -69,7 +69,7 @@ class Rendering:
         if isinstance(asked, Kustomize):
             paths = [s.path for s in output.trace if s.what == "file" and f"/{s.path}".endswith(_YAML)]
         else:
-            paths = sorted({made.origin for made in output.objects} & tree.keys())
+            paths = sorted({*(o.origin for o in output.objects), *(h.origin for h in output.hooks)} & tree.keys())
         missing = [oid for oid in dict.fromkeys(tree[path].oid for path in paths) if oid not in known]
         fetched = await given.blobs(missing) if missing else {}
         contents = {path: known.get(tree[path].oid, fetched.get(tree[path].oid, b"")) for path in paths}
@@ -82,7 +82,7 @@ class Rendering:
         places = Places(asked, docs, contents)
         manifests: list[Manifest] = []
         findings: list[Finding] = list(_warnings(output))
-        for made in output.objects:
+        for made in (*output.objects, *(Made(hook.body, hook.origin) for hook in output.hooks)):
             for one in _flat(made):
                 doc = places.of(one)
                 try:
@@ -136,17 +136,3 @@ def _warnings(output: Output) -> Iterator[Finding]:
             Severity.WARNING, "render-differs", Place(name), "it gives something else each time it is rendered",
             "State the value in a Secret or in values; until then it changes whenever the chart or its values do.",
         )  # fmt: skip
-    yield from (_hook(hook) for hook in output.hooks)
-
-
-def _hook(hook: Hook) -> Finding:
-    body: Json = hook.body
-    name = f"{str(body.get('kind', '')).lower()}/{(body.get('metadata') or {}).get('name', '')}"
-    if set(hook.events) == {"test"}:
-        message = f"{name} is a test of the chart, which this version does not run"
-        return Finding(Severity.NOTE, "hook-not-run", Place(hook.origin), shown(message), "Nothing.")
-    return Finding(
-        Severity.ERROR, "hook-not-run", Place(hook.origin),
-        shown(f"{name} is a hook ({', '.join(hook.events)}), and hooks are not run by this version"),
-        "Make it an object of the chart (remove the annotation helm.sh/hook), or a step of the pipeline.",
-    )  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from msgspec import Struct, structs
 
 from trueup.core import plan as planner
+from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.check import merged
 from trueup.core.found import Dockerfile, Found
@@ -21,9 +22,7 @@ from trueup.core.manifests import Rendered
 from trueup.core.model import (
     BuiltImage,
     Bundle,
-    Change,
     Finding,
-    Judgement,
     Live,
     Object,
     Oid,
@@ -31,7 +30,6 @@ from trueup.core.model import (
     Severity,
     Tree,
 )
-from trueup.core.objects import make_bundle
 from trueup.core.pipeline import Graph, Happened, Parsed, triggers
 from trueup.core.policy import Policy
 from trueup.core.reference import split
@@ -41,8 +39,8 @@ from trueup.core.settings import read as read_settings
 from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
-from trueup.engine.application import BundleRefused
 from trueup.engine.candidate import Buildable, Look
+from trueup.engine.planning import BundleRefused
 from trueup.engine.rendering import Rendering
 from trueup.engine.trees import differing
 from trueup.ports import CommitRefused, Given, Renderer, Source
@@ -175,9 +173,6 @@ class RepositoryStudy:
 
     def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan:
         return planner.release(planner.plan(desired, live, self._policy), approved)
-
-    def due(self, plan: Plan, desired: Bundle, judgements: Sequence[Judgement]) -> Sequence[Change]:
-        return planner.due(plan, desired, judgements)
 
     def approval(self, plan: Plan) -> str:
         return planner.approval(plan)

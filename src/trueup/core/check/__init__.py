@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
-from trueup.core.check import endoflife, monitoring, pipelines, promql, terraform, workloads
+from trueup.core.check import endoflife, monitoring, ordering, pipelines, promql, terraform, workloads
 from trueup.core.check.rule import Rule, Subject
 from trueup.core.found import Found
 from trueup.core.manifests import Rendered
 from trueup.core.model import Finding, Oid, Severity, Tree
 
-FAMILIES = (workloads, pipelines, endoflife, monitoring, terraform)
+FAMILIES = (workloads, ordering, pipelines, endoflife, monitoring, terraform)
 
 # Findings of the conventions and the renderer, which are made while reading
 READING = (
@@ -30,7 +30,6 @@ READING = (
     Rule("render-warning", Severity.WARNING, "A render has something to say, such as a key that a chart states twice."),
     Rule("render-differs", Severity.WARNING, "A template gives something else each time (`randAlphaNum`, `now`); "
          "it is rendered again only when its inputs change."),
-    Rule("hook-not-run", Severity.ERROR, "A chart's hook, which this version does not run. A note for tests."),
     Rule("submodule", Severity.NOTE, "A submodule's files are not part of the commit."),
     Rule("image-ambiguous", Severity.ERROR, "Which built image a manifest means cannot be told; both places are "
          "named."),
@@ -39,7 +38,8 @@ READING = (
          "but Git cannot be made to say so."),
 )  # fmt: skip
 RULES: tuple[Rule, ...] = (
-    *READING, *workloads.RULES, *pipelines.RULES, *endoflife.RULES, *monitoring.RULES, *promql.RULES, *terraform.RULES
+    *READING, *workloads.RULES, *ordering.RULES, *pipelines.RULES, *endoflife.RULES, *monitoring.RULES, *promql.RULES,
+    *terraform.RULES,
 )  # fmt: skip
 
 # A finding that says more, of the same line, makes the other superfluous

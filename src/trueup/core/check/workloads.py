@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from trueup.core.admission import Admitted, admit, needs, refusals
 from trueup.core.check.rule import Rule, Subject
+from trueup.core.hooks import wave_of
 from trueup.core.images import repository_of
 from trueup.core.kinds import Deployment
 from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import POD_SPECS, containers, dig, undotted
-from trueup.core.plan import wave_of
 from trueup.core.reference import split
 
 NO_PROBES = Rule(
