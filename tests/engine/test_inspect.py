@@ -77,7 +77,7 @@ def test_variants_are_shown(tmp_path: Path, variant: str, system: str, native: b
     assert {(p.system, p.native) for p in found.pipelines} == {(system, native)}
     assert len(found.second_writers) == writers
     assert found.images[0].dockerfile == "app/Dockerfile"
-    assert found.images[0].built_by.startswith((".github", "Jenkinsfile", ".gitlab-ci"))
+    assert found.images[0].built_by.startswith(".github" if native else "trueup")  # what is only shown builds nothing
     assert all("pytest" not in b for p in found.pipelines for b in p.builds)
 
 
@@ -98,3 +98,47 @@ def test_an_empty_repository_and_the_json_of_it() -> None:
     found = inspected({})
     assert found.applications == found.images == found.pipelines == ()
     assert msgspec.json.decode(msgspec.json.encode(found))["name"] == "shop"
+
+
+MATRIX = b"""
+on: push
+env: {REGISTRY: ghcr.io, OWNER: acme}
+jobs:
+  image:
+    runs-on: ubuntu-latest
+    strategy: {matrix: {service: [api, web]}}
+    steps:
+      - id: meta
+        uses: docker/metadata-action@v5
+        with: {images: '${{ env.REGISTRY }}/${{ env.OWNER }}/shop-${{ matrix.service }}'}
+      - uses: docker/build-push-action@v6
+        with: {context: 'services/${{ matrix.service }}', push: true, tags: '${{ steps.meta.outputs.tags }}'}
+"""
+DEPLOYMENT = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME}
+spec:
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec:
+      containers:
+      - {name: NAME, image: "IMAGE"}
+"""
+
+
+def test_an_image_whose_name_a_matrix_makes_is_known_as_built() -> None:
+    def deployment(name: str, image: str) -> bytes:
+        return DEPLOYMENT.replace("NAME", name).replace("IMAGE", image).encode()
+
+    found = inspected({
+        ".github/workflows/ci.yml": MATRIX,
+        "services/api/Dockerfile": b"FROM scratch\n",
+        "k8s/api.yaml": deployment("api", "ghcr.io/acme/shop-api:latest"),
+        "k8s/cache.yaml": deployment("cache", "redis:latest"),
+    })  # fmt: skip
+    assert [(image.repository, image.built_by) for image in found.images] == [
+        ("docker.io/library/redis", ""),
+        ("ghcr.io/acme/shop-api", ".github/workflows/ci.yml:12"),
+    ]
+    assert found.pipelines[0].builds == ("? → ghcr.io/acme/shop-${{ matrix.service }}",)

@@ -6,7 +6,7 @@ import bisect
 import posixpath
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from trueup.core.found import Command, ImageBuild
 from trueup.core.model import Json, Place
@@ -150,8 +150,14 @@ def image_build(words: list[str], place: Place) -> ImageBuild | None:
             tags += [value] if name in ("-t", "--tag") else []
             dockerfile = value if name in ("-f", "--file") else dockerfile
         at += 1
-    context = path_in_repository(context)
-    return ImageBuild(tuple(tags), context, path_in_repository(dockerfile) or joined(context, "Dockerfile"), place)
+    return ImageBuild(tuple(tags), path_in_repository(context), _dockerfile(context, dockerfile), place)
+
+
+def _dockerfile(context: str, file: str) -> str:
+    if file:
+        return path_in_repository(file)
+    known = path_in_repository(context)
+    return joined(known, "Dockerfile") if known else ""
 
 
 def _build_arguments(words: list[str]) -> list[str] | None:
@@ -162,16 +168,78 @@ def _build_arguments(words: list[str]) -> list[str] | None:
     return None
 
 
-def action_build(step: dict[str, Json], place: Place) -> ImageBuild | None:
-    """The build of a `docker/build-push-action` step."""
-    uses = step.get("uses")
-    if not isinstance(uses, str) or not uses.startswith("docker/build-push-action@"):
+_TAGS_OF = re.compile(r"\$\{\{\s*+steps\.([\w-]++)\.outputs\.tags\s*+\}\}")
+
+
+def action_build(
+    step: dict[str, Json], place: Place, images: Mapping[str, tuple[str, ...]] | None = None
+) -> ImageBuild | None:
+    """The build of a `docker/build-push-action` step. `images`: what `metadata_images` of its file says."""
+    if not _uses(step, "docker/build-push-action"):
         return None
+    given = _inputs(step)
+    context = given.get("context", ".")
+    written = tuple(tag.strip() for tag in re.split(r"[\n,]", given.get("tags", "")) if tag.strip())
+    tags: list[str] = []
+    for tag in written:
+        of = _TAGS_OF.fullmatch(tag)
+        tags += (images or {}).get(of.group(1), (tag,)) if of else (tag,)
+    return ImageBuild(tuple(tags), path_in_repository(context), _dockerfile(context, given.get("file", "")), place)
+
+
+def metadata_images(steps: Iterable[dict[str, Json]]) -> dict[str, tuple[str, ...]]:
+    """id of a `docker/metadata-action` step → the images that its tags are of."""
+    found: dict[str, tuple[str, ...]] = {}
+    for step in steps:
+        if isinstance(id := step.get("id"), str) and _uses(step, "docker/metadata-action"):
+            lines = re.split(r"[\n,]", _inputs(step).get("images", ""))
+            found[id] = found.get(id, ()) + tuple(line.strip() for line in lines if line.strip())
+    return found
+
+
+def _uses(step: dict[str, Json], action: str) -> bool:
+    uses = step.get("uses")
+    return isinstance(uses, str) and uses.lower().startswith(f"{action}@")
+
+
+def _inputs(step: dict[str, Json]) -> dict[str, str]:
     given = step.get("with")
-    inputs = {k: str(v) for k, v in given.items() if v is not None} if isinstance(given, dict) else {}
-    context = path_in_repository(inputs.get("context", "."))
-    tags = tuple(tag.strip() for tag in re.split(r"[\n,]", inputs.get("tags", "")) if tag.strip())
-    return ImageBuild(tags, context, path_in_repository(inputs.get("file", "")) or joined(context, "Dockerfile"), place)
+    return {k: str(v) for k, v in given.items() if v is not None} if isinstance(given, dict) else {}
+
+
+_DOCKER_BUILD = re.compile(
+    r"""\bdocker\.build\s*+\(?\s*+(?:"(?P<a>[^"\n]+)"|'(?P<b>[^'\n]+)')(?:\s*+,\s*+(?:"(?P<c>[^"\n]*)"|'(?P<d>[^'\n]*)'))?"""
+)
+
+
+def jenkins_builds(text: str, file: str) -> Iterator[ImageBuild]:
+    """`docker.build("image", "-f file context")` of the Docker Pipeline plugin.
+
+    Source: Jenkins Handbook, "Using Docker with Pipeline", "Building containers"."""
+    for found in _DOCKER_BUILD.finditer(text):
+        words = split_words(found["c"] or found["d"] or ".")
+        place = Place(file, text.count("\n", 0, found.start()) + 1)
+        if build := image_build(["docker", "build", "-t", found["a"] or found["b"], *words], place):
+            yield build
+
+
+_ASSIGNED = re.compile(
+    r"""^[ \t]*+(?:(?:def|String)[ \t]++)?(\w++)[ \t]*+=[ \t]*+(?:"([^"\n]*)"|'([^'\n]*)')[ \t]*+;?[ \t]*+$""",
+    re.MULTILINE,
+)
+
+
+def jenkins_variables(text: str) -> Iterator[dict[str, Json]]:
+    """`NAME = 'text'` of an `environment` block or a script."""
+    for found in _ASSIGNED.finditer(text):
+        yield {found.group(1): found.group(2) or found.group(3) or ""}
+
+
+def split_words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # an open quote
+        return text.split()
 
 
 def path_in_repository(path: str) -> str:

@@ -19,7 +19,7 @@ class Command(Struct, frozen=True):
 class ImageBuild(Struct, frozen=True):
     """An image that a pipeline builds, as it says. Paths are from the repository's root, "" unknown."""
 
-    references: tuple[str, ...]  # as written, variables and all
+    references: tuple[str, ...]  # as written, with what the file itself states of its variables
     context: str
     dockerfile: str
     place: Place

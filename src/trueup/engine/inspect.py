@@ -8,12 +8,13 @@ from msgspec import Struct
 
 from trueup.core.application import Application
 from trueup.core.check.pipelines import SECOND_WRITER
-from trueup.core.found import Command, Found
+from trueup.core.found import Command, Found, ImageBuild
 from trueup.core.images import repository_of
 from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, Json, Place
 from trueup.core.objects import POD_SPECS, containers, dig
 from trueup.core.reference import split
+from trueup.core.variables import could_be
 from trueup.engine.study import buildable
 
 
@@ -134,32 +135,44 @@ def _object(manifest: Manifest) -> ObjectView:
 
 def _images(found: Found, rendered: Rendered) -> tuple[ImageView, ...]:
     sources = {each.repository: each for each in buildable(found, rendered.objects)}
-    builds = {dockerfile.path: dockerfile.build for dockerfile in found.dockerfiles}
     uses: dict[str, list[tuple[str, Place]]] = {}
     for each in rendered.objects:
         for use in each.images:
             uses.setdefault(repository_of(use.text), []).append((use.text, use.place))
     views = []
     for repository, written in sorted(uses.items()):
-        source = sources.get(repository)
-        build = builds.get(source.dockerfile) if source else None
+        source, build = sources.get(repository), _build_of(repository, found)
         views.append(
             ImageView(
                 repository,
                 tuple(dict.fromkeys(text for text, _ in written)),
                 tuple(str(place) for _, place in written),
                 next((split(text)[2] for text, _ in written), ""),
-                source.dockerfile if source else "",
-                source.context if source else "",
+                build.dockerfile if build else source.dockerfile if source else "",
+                build.context if build else source.context if source else "",
                 str(build.place) if build else "trueup" if source else "",
             )
         )
     return tuple(views)
 
 
+def _build_of(repository: str, found: Found) -> ImageBuild | None:
+    """The build of a pipeline that Trueup runs, by the whole name, else by its last part."""
+    builds = [build for pipeline in found.pipelines if pipeline.native for build in pipeline.builds]
+    for part in (str, _last):
+        for build in builds:
+            if any(could_be(part(repository_of(each)), part(repository)) for each in build.references):
+                return build
+    return None
+
+
+def _last(repository: str) -> str:
+    return repository.rpartition("/")[2]
+
+
 def _pipelines(found: Found) -> Iterator[PipelineView]:
     for each in found.pipelines:
-        builds = tuple(f"{b.dockerfile} → {', '.join(b.references) or '(no tag)'}" for b in each.builds)
+        builds = tuple(f"{b.dockerfile or '?'} → {', '.join(b.references) or '(no tag)'}" for b in each.builds)
         commands = tuple(_told(command) for command in each.commands)
         yield PipelineView(each.path, each.system, each.name, each.native, each.triggers, each.jobs, commands, builds)
 

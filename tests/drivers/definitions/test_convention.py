@@ -99,6 +99,24 @@ def test_dockerfiles_with_the_pipelines_that_build_them() -> None:
     ]
 
 
+def test_the_names_of_images_that_other_systems_build() -> None:
+    result = found({
+        "docker/Dockerfile": "FROM a",
+        "Jenkinsfile": "def image = 'r.acme.io/till'\nnode { docker.build(\"${image}:${env.BUILD_NUMBER}\", "
+        "'-f docker/Dockerfile .').push() }",
+        ".gitlab-ci.yml": "variables: {IMAGE: $CI_REGISTRY_IMAGE/web}\nb:\n  script:\n"
+        "  - docker build -t $IMAGE:1 $DIR\n",
+    })  # fmt: skip
+    gitlab, jenkins = result.pipelines
+    assert [(b.references, b.context, b.dockerfile, b.place.line) for b in jenkins.builds] == [
+        (("r.acme.io/till:${env.BUILD_NUMBER}",), ".", "docker/Dockerfile", 2)
+    ]
+    assert [(b.references, b.context, b.dockerfile) for b in gitlab.builds] == [
+        (("$CI_REGISTRY/$CI_PROJECT_NAMESPACE/shop/web:1",), "", "")
+    ]
+    assert [(d.path, d.context) for d in result.dockerfiles] == [("docker/Dockerfile", ".")]
+
+
 def test_pipelines_of_every_system() -> None:
     result = found({
         ".github/workflows/a.yml": "name: A\non: {push: {}, pull_request: {}}\njobs: {t: {steps: [{run: a}]}}",

@@ -82,9 +82,10 @@ def _title(console: Console, words: str) -> None:
 
 def _comes_from(image: ImageView) -> str:
     digest = f", pinned to {image.digest[:19]}" if image.digest else ""
-    if not image.dockerfile:
+    if not image.built_by:
         return f"pulled{digest}"
-    return f"built from {image.dockerfile} by {image.built_by}{digest}"
+    source = f" from {image.dockerfile}" if image.dockerfile else ""
+    return f"built{source} by {image.built_by}{digest}"
 
 
 def _pipeline(pipeline: PipelineView, console: Console) -> None:

@@ -14,6 +14,7 @@ from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import POD_SPECS, containers, dig, undotted
 from trueup.core.reference import split
+from trueup.core.variables import could_be
 
 NO_PROBES = Rule(
     "container-without-probes", Severity.WARNING,
@@ -64,7 +65,7 @@ _PLACEHOLDER = re.compile(r"^(|<.*>|\$\(.*\)|\$\{.*\}|changeme|xxx+|\*+|none|nul
 
 
 def check(subject: Subject) -> Iterator[Finding]:
-    built = {_last(r) for r in _built(subject)}
+    built = tuple(_built(subject))
     for manifest in subject.manifests:
         yield from _containers(manifest, built)
         yield from _secrets(manifest)
@@ -76,13 +77,17 @@ def check(subject: Subject) -> Iterator[Finding]:
 
 
 def _built(subject: Subject) -> Iterator[str]:
-    """The repositories that pipelines build, and the names that Dockerfiles here go by."""
+    """The repositories that pipelines build, as far as they say, and the names that Dockerfiles here go by."""
     yield subject.found.name
     for pipeline in subject.found.pipelines:
         for build in pipeline.builds:
             yield from (repository_of(reference) for reference in build.references)
     for dockerfile in subject.found.dockerfiles:
         yield dockerfile.path.rpartition("/")[0]
+
+
+def _is_built(repository: str, built: tuple[str, ...]) -> bool:
+    return any(could_be(_last(each), _last(repository)) for each in built)
 
 
 def _last(repository: str) -> str:
@@ -92,7 +97,7 @@ def _last(repository: str) -> str:
 # --- containers ------------------------------------------------------------------------------------
 
 
-def _containers(manifest: Manifest, built: set[str]) -> Iterator[Finding]:
+def _containers(manifest: Manifest, built: tuple[str, ...]) -> Iterator[Finding]:
     kind, doc = manifest.object.ref.kind, manifest.doc
     for path, container in containers(manifest.object.body):
         name = container.get("name", "?")
@@ -112,7 +117,7 @@ def _containers(manifest: Manifest, built: set[str]) -> Iterator[Finding]:
             yield from _image(manifest, (*path, "image"), container["image"], built)
 
 
-def _image(manifest: Manifest, path: tuple[str | int, ...], text: str, built: set[str]) -> Iterator[Finding]:
+def _image(manifest: Manifest, path: tuple[str | int, ...], text: str, built: tuple[str, ...]) -> Iterator[Finding]:
     place = manifest.doc.place(*path)
     _, tag, digest = split(text)
     if "$" in tag:
@@ -120,7 +125,7 @@ def _image(manifest: Manifest, path: tuple[str | int, ...], text: str, built: se
             place, f"nobody fills in the tag of {text!r}",
             "Nothing, if a pipeline here builds it: it is pinned by digest whatever the tag says.",
         )  # fmt: skip
-    elif not digest and tag in ("", "latest") and _last(repository_of(text)) not in built:
+    elif not digest and tag in ("", "latest") and not _is_built(repository_of(text), built):
         yield MOVING_TAG.at(
             place, f"{text!r} changes without a commit", "Name a version, or a digest (`repository:tag@sha256:…`).",
         )  # fmt: skip

@@ -10,6 +10,9 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from msgspec import structs
+
+from trueup.core import variables
 from trueup.core.commands import (
     action_build,
     calls,
@@ -17,11 +20,15 @@ from trueup.core.commands import (
     github_steps,
     gitlab_commands,
     image_build,
+    jenkins_builds,
     jenkins_commands,
     jenkins_stages,
+    jenkins_variables,
+    metadata_images,
 )
 from trueup.core.found import Command, Dockerfile, Found, ImageBuild, Pipeline
-from trueup.core.model import Finding, Oid, Place, Severity, Tree
+from trueup.core.model import Finding, Json, Oid, Place, Severity, Tree
+from trueup.core.objects import dig
 from trueup.core.settings import Environment
 from trueup.core.yamldoc import Doc, Limits, Schema, YamlFault, documents
 from trueup.drivers.definitions.roots import KUSTOMIZATIONS, Holding, applications
@@ -72,7 +79,7 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str, environments: Sequen
     apart = tuple(_folder(path) for path in (*kustomizations, *charts))
     manifests = tuple(p for p in sorted({*_manifests(text), *_too_large(tree), *_links(tree)}) if not _below(p, apart))
     monitoring = {p: d for p, d in text.items() if p not in manifests and not _below(p, apart) and not _pipeline(p)}
-    pipelines = tuple(_read_pipeline(path, data) for path, data in sorted(text.items()) if _pipeline(path))
+    pipelines = tuple(_read_pipeline(path, data, name) for path, data in sorted(text.items()) if _pipeline(path))
     jsonnet = _named(tree, lambda path: path.endswith(_JSONNET))
     holding = Holding(name, frozenset(tree), text, manifests, kustomizations, charts, jsonnet)
     runs, unclear = applications(holding, environments)
@@ -223,50 +230,65 @@ def _is_dashboard(path: str) -> bool:
 # --- pipelines -------------------------------------------------------------------------------------
 
 
-def _read_pipeline(path: str, data: bytes) -> Pipeline:
+def _read_pipeline(path: str, data: bytes, repository: str) -> Pipeline:
     system = _pipeline(path)
     name = posixpath.basename(path) if system == "jenkins" else posixpath.splitext(posixpath.basename(path))[0]
     if system == "jenkins":
-        text = data.decode("utf-8", "replace")
-        return _pipeline_of(
-            path, system, name, ("webhook or poll",), jenkins_stages(text), jenkins_commands(text, path)
-        )
+        return _jenkins(path, name, data.decode("utf-8", "replace"))
+    told = variables.of_repository(repository)
     try:
         doc = documents(data, path, schema=Schema.CORE)[0]
     except (YamlFault, IndexError):
         return Pipeline(path, system, name, system == "github")
     body = doc.body if isinstance(doc.body, dict) else {}
     if system == "gitlab":
-        jobs = tuple(k for k, v in body.items() if isinstance(v, dict) and "script" in v)
-        return _pipeline_of(path, system, name, ("push",), jobs, gitlab_commands(doc))
+        return _gitlab(path, name, doc, body, told)
+    return _github(path, str(body.get("name") or name), doc, body, told)
+
+
+def _jenkins(path: str, name: str, text: str) -> Pipeline:
+    commands = tuple(jenkins_commands(text, path))
+    builds = _filled((*_built(commands), *jenkins_builds(text, path)), jenkins_variables(text), {})
+    return Pipeline(path, "jenkins", name, False, ("webhook or poll",), jenkins_stages(text), commands, builds)
+
+
+def _gitlab(path: str, name: str, doc: Doc, body: dict[str, Json], told: Mapping[str, str]) -> Pipeline:
+    jobs = tuple(k for k, v in body.items() if isinstance(v, dict) and "script" in v)
+    commands = tuple(gitlab_commands(doc))
+    places = (dig(each, ("variables",)) for each in (body, *body.values()))
+    return Pipeline(path, "gitlab", name, False, ("push",), jobs, commands, _filled(_built(commands), places, told))
+
+
+def _github(path: str, name: str, doc: Doc, body: dict[str, Json], told: Mapping[str, str]) -> Pipeline:
     found = body.get("jobs")
-    jobs = tuple(str(job) for job in found) if isinstance(found, dict) else ()
-    name = str(body.get("name") or name)
-    return _with_actions(_pipeline_of(path, system, name, _triggers(body.get("on")), jobs, github_commands(doc)), doc)
+    jobs: dict[str, Json] = found if isinstance(found, dict) else {}
+    commands, steps = tuple(github_commands(doc)), tuple(github_steps(doc))
+    images = metadata_images(step for _, _, step in steps)
+    actions = (action_build(step, doc.place(*at), images) for at, _, step in steps)
+    places = (dig(each, ("env",)) for each in (body, *jobs.values(), *(step for _, _, step in steps)))
+    builds = _filled((*_built(commands), *(each for each in actions if each)), places, told)
+    return Pipeline(path, "github", name, True, _triggers(body.get("on")), tuple(map(str, jobs)), commands, builds)
+
+
+def _built(commands: Iterable[Command]) -> Iterable[ImageBuild]:
+    for command in commands:
+        for words in calls(command.text):
+            if build := image_build(words, command.place):
+                yield build
+
+
+def _filled(builds: Iterable[ImageBuild], places: Iterable[Json], told: Mapping[str, str]) -> tuple[ImageBuild, ...]:
+    values = {**told, **variables.stated(places)}
+    return tuple(
+        structs.replace(each, references=tuple(variables.filled(name, values) for name in each.references))
+        for each in builds
+    )
 
 
 def _triggers(on: object) -> tuple[str, ...]:
     if isinstance(on, str):
         return (on,)
     return tuple(str(event) for event in on) if isinstance(on, (list, dict)) else ()
-
-
-def _pipeline_of(
-    path: str, system: str, name: str, triggers: tuple[str, ...], jobs: tuple[str, ...], commands: Iterable[Command]
-) -> Pipeline:
-    listed = tuple(commands)
-    builds = tuple(
-        build for command in listed for words in calls(command.text) if (build := image_build(words, command.place))
-    )
-    return Pipeline(path, system, name, system == "github", triggers, jobs, listed, builds)
-
-
-def _with_actions(pipeline: Pipeline, doc: Doc) -> Pipeline:
-    builds = [action_build(step, doc.place(*path)) for path, _, step in github_steps(doc)]
-    return Pipeline(
-        pipeline.path, pipeline.system, pipeline.name, pipeline.native, pipeline.triggers, pipeline.jobs,
-        pipeline.commands, (*pipeline.builds, *(build for build in builds if build)),
-    )  # fmt: skip
 
 
 def _dockerfiles(tree: Tree, pipelines: Sequence[Pipeline]) -> tuple[Dockerfile, ...]:
