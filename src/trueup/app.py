@@ -27,7 +27,7 @@ from trueup.core.bundle import make_bundle
 from trueup.core.candidate import CandidateState, Undo, child_id
 from trueup.core.check import check
 from trueup.core.found import Found
-from trueup.core.images import Unmatched, bind
+from trueup.core.images import Unmatched
 from trueup.core.layout import CONTAINERS_CONF, Layout
 from trueup.core.manifests import Rendered
 from trueup.core.mask import Masker
@@ -60,6 +60,7 @@ from trueup.engine.pipelines import Pipelines
 from trueup.engine.registry import Registry
 from trueup.engine.rendering import Rendering
 from trueup.engine.runs import CandidateRuns, Subject
+from trueup.engine.stating import state as state_images
 from trueup.engine.study import Check, Reading, RepositoryStudy, buildable, find, study
 from trueup.engine.tell import Teller
 from trueup.engine.tidy import Tidy
@@ -106,13 +107,13 @@ class NotUsable(Exception):
 # --- one look, no loop ---------------------------------------------------------------------------
 
 
-async def read_folder(path: str, today: dt.date, renderer: Renderer) -> Reading:
+async def read_folder(path: str, today: dt.date, rendering: Rendering) -> Reading:
     """The repository at `path` as it stands on disk, committed or not. Raises NotUsable, RendererDown."""
     root = Path(path).resolve()
     try:
         tree, blobs = await asyncio.to_thread(folder.read, root, convention.wanted)
         given = Given("folder", Folders(tree), folder.contents(root, tree))
-        return await study(given, blobs, root.name, checker(today), Rendering(renderer))
+        return await study(given, blobs, root.name, checker(today), rendering)
     except OSError as error:
         raise NotUsable(str(error)) from error
 
@@ -151,15 +152,21 @@ class PlanView(Struct, frozen=True):
     unread: tuple[str, ...] = ()
 
 
-def plan_view(
-    reading: Reading, live: Live, application: str, candidate: CandidateState | None, key: bytes, commit: str
+async def plan_view(
+    reading: Reading,
+    live: Live,
+    application: str,
+    candidate: CandidateState | None,
+    key: bytes,
+    commit: str,
+    rendering: Rendering,
 ) -> PlanView:
-    """Pure: what `reading` would change of what the target holds. Raises NotUsable."""
+    """What `reading` would change of what the target holds. Raises NotUsable, RendererDown, SourceError."""
     errors = [f for f in reading.rendered.findings if f.severity is Severity.ERROR]
     if errors:
         raise NotUsable(f"{errors[0].place}: {errors[0].message}. {errors[0].fix}")
     built = tuple(candidate.images.values()) if candidate else ()
-    bound = bind(reading.rendered.objects, built)
+    bound = await state_images(reading.view, built, rendering)
     if isinstance(bound, Unmatched):
         raise NotUsable(bound.reason)
     bundle = make_bundle(application, candidate.id if candidate else "plan", bound.objects)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from trueup.app import PlanView, plan_view
 from trueup.cli import exits, reading
 from trueup.cli.errors import Stop, Unknown
-from trueup.cli.revision import read_revision
+from trueup.cli.revision import open_revision
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.layout import Layout
 from trueup.core.model import Live
@@ -27,11 +27,19 @@ class Asked(Struct, frozen=True):
 async def plan(where: Layout, asked: Asked) -> PlanView:
     """Raises NotUsable, SourceError, TargetDown, Unknown."""
     known = await reading.chronicle(where) if Path(where.ledger).exists() else Chronicle()
-    wanted, commit = await read_revision(where, asked.repository, asked.commit)
-    state = _application(known, asked.application, wanted.found.name)
-    live = await _live(where, state)
-    name = state.name if state else wanted.found.name
-    return plan_view(wanted, live, name, _candidate(known, state, commit), secrets.token_bytes(32), commit)
+    async with open_revision(where, asked.repository, asked.commit) as wanted:
+        name = wanted.reading.found.name
+        state = _application(known, asked.application, name)
+        live = await _live(where, state)
+        return await plan_view(
+            wanted.reading,
+            live,
+            state.name if state else name,
+            _candidate(known, state, wanted.commit),
+            secrets.token_bytes(32),
+            wanted.commit,
+            wanted.rendering,
+        )
 
 
 def _application(known: Chronicle, asked: str, name: str) -> ApplicationState | None:

@@ -48,7 +48,7 @@ def check(ctx: click.Context, repository: str, commit: str, strict: bool, state:
     """
     from trueup.cli.show.repository import report as show
 
-    reading, _ = run(read_revision(layout(state), repository, commit))
+    reading = run(read_revision(layout(state), repository, commit))
     found = report(repository, reading)
     emit(found, output, show)
     if found.errors or (strict and found.warnings):
@@ -71,7 +71,7 @@ def inspect(repository: str, commit: str, state: str | None, output: str) -> Non
     """
     from trueup.cli.show.repository import inspection as show
 
-    reading, _ = run(read_revision(layout(state), repository, commit))
+    reading = run(read_revision(layout(state), repository, commit))
     emit(inspect_of(reading.found, reading.rendered, reading.findings), output, show)
 
 

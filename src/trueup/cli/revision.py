@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+from msgspec import Struct
 
 from trueup.app import NotUsable, Options, checker, open_sources, read_folder, render_workers
 from trueup.cli.errors import Away, Unknown
@@ -18,35 +22,60 @@ from trueup.ports import Given
 from trueup.store.state import vault_key
 
 
-async def read_revision(where: Layout, repository: str, commit: str) -> tuple[Reading, str]:
-    """What it holds, and the whole commit id: "" for a folder as it stands.
+class Revision(Struct, frozen=True):
+    """`commit` is the whole id, "" for a folder as it stands; `rendering` is what it was read with."""
+
+    reading: Reading
+    commit: str
+    rendering: Rendering
+
+
+async def read_revision(where: Layout, repository: str, commit: str) -> Reading:
+    """What it holds; see `open_revision`."""
+    async with open_revision(where, repository, commit) as found:
+        return found.reading
+
+
+@asynccontextmanager
+async def open_revision(where: Layout, repository: str, commit: str) -> AsyncIterator[Revision]:
+    """A repository at a commit, with all that it takes to render it again.
 
     `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
     its beginning, or a branch. Raises Away, Unknown, SourceError, RendererDown."""
     today = datetime.now(UTC).date()
-    try:
+    async with render_workers(os.environ, size=1) as workers:
+        rendering = Rendering(workers)
         if not commit and Path(repository).is_dir() and not bare(Path(repository)):
-            async with render_workers(os.environ, size=1) as workers:
-                return await read_folder(repository, today, workers), ""
-        Path(where.root).mkdir(mode=0o711, parents=True, exist_ok=True)
-        options = Options(layout=where, repositories=(repository,), environ=dict(os.environ))
-        sources, watched = await open_sources(options, FileVault(where.secrets, vault_key(where)))
+            with _as_away():
+                reading = await read_folder(repository, today, rendering)
+            yield Revision(reading, "", rendering)
+            return
+        with _as_away():
+            Path(where.root).mkdir(mode=0o711, parents=True, exist_ok=True)
+            options = Options(layout=where, repositories=(repository,), environ=dict(os.environ))
+            sources, watched = await open_sources(options, FileVault(where.secrets, vault_key(where)))
+        ((id, source),) = sources.items()
+        try:
+            heads = await source.fetch()
+            oid = heads.get(commit or watched[id].branch, commit)
+            if not oid:
+                there = ", ".join(heads) or "none"
+                raise Unknown(f"{repository} has no branch {watched[id].branch}; there is: {there}")
+            whole = (await source.commit(oid)).id
+            tree = await source.tree(whole)
+            blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
+            given = Given(whole, Folders(tree), source.blobs)
+            yield Revision(await study(given, blobs, watched[id].name, checker(today), rendering), whole, rendering)
+        finally:
+            await source.close()
+
+
+@contextmanager
+def _as_away() -> Iterator[None]:
+    try:
+        yield
     except NotUsable as error:
         raise Away(str(error)) from error
-    ((id, source),) = sources.items()
-    try:
-        heads = await source.fetch()
-        oid = heads.get(commit or watched[id].branch, commit)
-        if not oid:
-            raise Unknown(f"{repository} has no branch {watched[id].branch}; there is: {', '.join(heads) or 'none'}")
-        whole = (await source.commit(oid)).id
-        tree = await source.tree(whole)
-        blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
-        given = Given(whole, Folders(tree), source.blobs)
-        async with render_workers(os.environ, size=1) as workers:
-            return await study(given, blobs, watched[id].name, checker(today), Rendering(workers)), whole
-    finally:
-        await source.close()
 
 
 def bare(path: Path) -> bool:

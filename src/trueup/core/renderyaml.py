@@ -22,7 +22,7 @@ def _block(value: Json, indent: int, *, top: bool = False) -> Iterator[str]:
     pad = " " * indent
     if isinstance(value, dict):
         for key in sorted(value, key=_head if top else str):
-            yield from _entry(f"{pad}{_scalar(key)}:", value[key], indent)
+            yield from _entry(f"{pad}{scalar(key)}:", value[key], indent)
     else:
         for item in value:
             if isinstance(item, (dict, list)) and item:
@@ -45,7 +45,7 @@ def _entry(start: str, value: Json, indent: int) -> Iterator[str]:
         lines = value.removesuffix("\n").split("\n")
         yield from (" " * (indent + 2) + line if line else "" for line in lines)
     else:
-        yield f"{start} {_scalar(value)}"
+        yield f"{start} {scalar(value)}"
 
 
 def _literal(text: str) -> bool:
@@ -56,7 +56,8 @@ def _literal(text: str) -> bool:
     return all(line.isprintable() and not line.endswith(" ") for line in lines)
 
 
-def _scalar(value: Json) -> str:
+def scalar(value: Json) -> str:
+    """A scalar on one line that every reader takes for this value."""
     if isinstance(value, str) and _PLAIN.fullmatch(value) and value.lower() not in _TAKEN:
         return value
     quoted = json.dumps(value, ensure_ascii=False)

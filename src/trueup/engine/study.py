@@ -17,7 +17,7 @@ from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.check import merged
 from trueup.core.found import Dockerfile, Found
-from trueup.core.images import SpliceMismatch, Unmatched, bind, repository_of, splice, splices_by_file
+from trueup.core.images import Unmatched, repository_of
 from trueup.core.manifests import Rendered
 from trueup.core.model import (
     BuiltImage,
@@ -26,6 +26,7 @@ from trueup.core.model import (
     Live,
     Object,
     Oid,
+    Place,
     Plan,
     Severity,
     Tree,
@@ -42,6 +43,7 @@ from trueup.drivers.renderers.worker import Workers
 from trueup.engine.candidate import Buildable, Look
 from trueup.engine.planning import BundleRefused
 from trueup.engine.rendering import Rendering
+from trueup.engine.stating import Stated, View, state
 from trueup.engine.trees import differing
 from trueup.ports import CommitRefused, Given, Renderer, Source
 
@@ -51,15 +53,25 @@ KEPT_FILES = 4096  # manifests: a commit reads only those that it changes
 
 
 class Reading(Struct, frozen=True):
-    """Everything read of one commit."""
+    """Everything read of one commit. The contents in `view` are of the files that matter: manifests, pipelines,
+    Dockerfiles, monitoring, Terraform."""
 
-    tree: Tree
-    blobs: Mapping[Oid, bytes]  # of the files that matter: manifests, pipelines, Dockerfiles, monitoring, Terraform
-    found: Found
-    rendered: Rendered
+    view: View
     pipelines: tuple[Parsed, ...]
     findings: tuple[Finding, ...]
     settings: Settings = Settings()
+
+    @property
+    def tree(self) -> Tree:
+        return self.view.given.folders.tree
+
+    @property
+    def found(self) -> Found:
+        return self.view.found
+
+    @property
+    def rendered(self) -> Rendered:
+        return self.view.rendered
 
 
 class RepositoryStudy:
@@ -80,6 +92,7 @@ class RepositoryStudy:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
         self._policy = policy or Policy()
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
+        self._stated: OrderedDict[tuple[str, tuple[tuple[str, str, str], ...]], Stated | Unmatched] = OrderedDict()
         self._rendering = Rendering(renderer or Workers(None))
 
     # --- reading ---------------------------------------------------------------------------------
@@ -139,24 +152,21 @@ class RepositoryStudy:
         return {repository_of(u.text): split(u.text)[2] for o in reading.rendered.objects for u in o.images}
 
     async def edits(self, source: Source, commit: Oid, images: Sequence[BuiltImage]) -> Mapping[str, bytes]:
-        """Files of `commit` with these digests spliced in; none when the images and manifests do not go together."""
+        """Files of `commit` with these digests stated; none when the images and manifests do not go together."""
         if not images:
             return {}
-        reading = await self.read(source, commit)
-        bound = bind(reading.rendered.objects, images)
-        if isinstance(bound, Unmatched):
-            return {}
-        result: dict[str, bytes] = {}
-        for file, splices in splices_by_file(bound.splices).items():
-            oid = reading.tree[file].oid
-            data = reading.blobs[oid] if oid in reading.blobs else (await source.blobs([oid]))[oid]
-            try:
-                spliced = splice(data, splices)
-            except SpliceMismatch:
-                continue
-            if spliced != data:
-                result[file] = spliced
-        return result
+        found = await self._state(await self.read(source, commit), images)
+        return {} if isinstance(found, Unmatched) else found.edits
+
+    async def _state(self, reading: Reading, images: Sequence[BuiltImage]) -> Stated | Unmatched:
+        """Kept: the same question comes again with every pass of the loop."""
+        key = (reading.view.given.name, tuple((image.repository, image.tag, image.digest) for image in images))
+        if key not in self._stated:
+            self._stated[key] = await state(reading.view, images, self._rendering)
+            while len(self._stated) > KEPT:
+                self._stated.popitem(last=False)
+        self._stated.move_to_end(key)
+        return self._stated[key]
 
     # --- what runs -------------------------------------------------------------------------------
 
@@ -165,10 +175,10 @@ class RepositoryStudy:
         errors = [f for f in reading.rendered.findings if f.severity is Severity.ERROR]
         if errors:
             raise BundleRefused(f"{errors[0].place}: {errors[0].message}. {errors[0].fix}")
-        bound = bind(reading.rendered.objects, tuple(candidate.images.values()))
-        if isinstance(bound, Unmatched):
-            raise BundleRefused(bound.reason)
-        bundle = make_bundle(application.id, candidate.id, bound.objects)
+        stated = await self._state(reading, tuple(candidate.images.values()))
+        if isinstance(stated, Unmatched):
+            raise BundleRefused(stated.reason)
+        bundle = make_bundle(application.id, candidate.id, stated.objects)
         return structs.replace(bundle, accepted=reading.settings.accept)
 
     def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan:
@@ -193,18 +203,25 @@ async def study(given: Given, blobs: Mapping[Oid, bytes], name: str, check: Chec
     rendered = Rendered(())
     for application in found.applications:
         rendered = await rendering.application(application, given, blobs)
-    return await asyncio.to_thread(_judged, tree, blobs, found, rendered, settings, wrong, check)
+    view = View(given, blobs, found, rendered)
+    unstated = await _unstated(view, rendering)
+    return await asyncio.to_thread(_judged, view, settings, (*wrong, *unstated), check)
 
 
-def _judged(
-    tree: Tree,
-    blobs: Mapping[Oid, bytes],
-    found: Found,
-    rendered: Rendered,
-    settings: Settings,
-    wrong: Sequence[Finding],
-    check: Check,
-) -> Reading:
+async def _unstated(view: View, rendering: Rendering) -> tuple[Finding, ...]:
+    """A warning for each image built here that no file can be made to state: known before anything is built."""
+    if not view.rendered.read or not view.rendered.valid:
+        return ()
+    images = tuple(
+        BuiltImage(one.repository, "0", "sha256:" + "0" * 64, "", Place(one.dockerfile))
+        for one in buildable(view.found, view.rendered.objects)
+    )
+    found = await state(view, images, rendering) if images else None
+    return found.findings if isinstance(found, Stated) else ()
+
+
+def _judged(view: View, settings: Settings, wrong: Sequence[Finding], check: Check) -> Reading:
+    tree, blobs, found, rendered = view.given.folders.tree, view.blobs, view.found, view.rendered
     pipelines = tuple(
         parsed
         for pipeline in found.pipelines
@@ -220,7 +237,7 @@ def _judged(
             *check(tree, blobs, found, rendered, frozenset(settings.accept)),
         )
     )
-    return Reading(tree, blobs, found, rendered, pipelines, findings, settings)
+    return Reading(view, pipelines, findings, settings)
 
 
 def buildable(found: Found, objects: Sequence[Object]) -> tuple[Buildable, ...]:
