@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from trueup.engine.actions import archives, checkout, images, python
+from trueup.engine.actions import archives, checkout, images, metadata, python
 from trueup.engine.running import Use
 
 ACTIONS: Mapping[str, Callable[[Use], Awaitable[int]]] = {
@@ -19,6 +19,6 @@ ACTIONS: Mapping[str, Callable[[Use], Awaitable[int]]] = {
     "docker/login-action": images.login,
     "docker/setup-buildx-action": images.setup_buildx,
     "docker/setup-qemu-action": images.setup_qemu,
-    "docker/metadata-action": images.metadata,
+    "docker/metadata-action": metadata.metadata,
     "docker/build-push-action": images.build_push,
 }
