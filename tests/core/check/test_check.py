@@ -81,6 +81,29 @@ def test_the_day_decides_what_is_past_its_end() -> None:
 
 
 @pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ("python:3.12-slim-buster", "debian 10"),
+        ("node:24-alpine3.18", "alpine 3.18"),
+        ("ruby:3.4-focal", "ubuntu 20.04"),
+        ("golang:1.24", "golang 1.24"),
+        ("ubuntu:25.04", "ubuntu 25.04"),
+        ("node:25", "node 25"),
+    ],
+)
+def test_what_an_image_stands_on_has_an_end_too(image: str, says: str) -> None:
+    (found,) = findings_of({"Dockerfile": f"FROM {image}\n".encode()}, today=date(2026, 11, 25))
+    assert says in found.message
+
+
+@pytest.mark.parametrize(
+    "image", ["python:3.13-slim-trixie", "node:24-alpine", "node:24-alpine3.23", "golang:1.26-bookworm", "postgres:16"]
+)
+def test_what_is_still_looked_after_is_not_named(image: str) -> None:
+    assert findings_of({"Dockerfile": f"FROM {image}\n".encode()}, today=date(2026, 11, 25)) == ()
+
+
+@pytest.mark.parametrize(
     ("product", "tag", "version"),
     [
         ("python", "3.7-slim", "3.7"), ("python", "3.7.17", "3.7"), ("python", "3", ""), ("python", "latest", ""),

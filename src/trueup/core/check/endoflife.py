@@ -21,10 +21,12 @@ END_OF_LIFE = Rule(
 DOCKERFILE = Rule("dockerfile-invalid", Severity.ERROR, "A Dockerfile cannot be read: its image cannot be built.")
 RULES = (END_OF_LIFE, DOCKERFILE)
 
-# product → version → last day with security fixes
-# Source: devguide.python.org/versions, github.com/nodejs/Release, wiki.debian.org/LTS (end of LTS),
-# ubuntu.com/about/release-cycle (standard support), alpinelinux.org/releases, go.dev/doc/devel/release,
-# php.net/supported-versions, ruby-lang.org/en/downloads/branches, postgresql.org/support/versioning
+# product → version → last day with security fixes, in the order of release.
+# Source: endoflife.date, products/*.md of its repository, compared in November 2026; where its day and the makers' own
+# differ, the makers': devguide.python.org/versions, github.com/nodejs/Release schedule.json, wiki.debian.org/LTS (the
+# end of LTS), wiki.ubuntu.com/Releases (standard support), alpinelinux.org/releases, php.net/supported-versions,
+# ruby-lang.org/en/downloads/branches, postgresql.org/support/versioning. A Go release ends when the second newer one
+# comes (go.dev/doc/devel/release): those that were still supported in spring 2026 have no day yet and are left out.
 ENDS: Mapping[str, Mapping[str, date]] = {
     "python": {
         "2.7": date(2020, 1, 1), "3.4": date(2019, 3, 18), "3.5": date(2020, 9, 30), "3.6": date(2021, 12, 23),
@@ -32,43 +34,55 @@ ENDS: Mapping[str, Mapping[str, date]] = {
         "3.11": date(2027, 10, 31), "3.12": date(2028, 10, 31), "3.13": date(2029, 10, 31), "3.14": date(2030, 10, 31),
     },
     "node": {
-        "10": date(2021, 4, 30), "12": date(2022, 4, 30), "14": date(2023, 4, 30), "16": date(2023, 9, 11),
-        "17": date(2022, 6, 1), "18": date(2025, 4, 30), "19": date(2023, 6, 1), "20": date(2026, 4, 30),
-        "21": date(2024, 6, 1), "22": date(2027, 4, 30), "23": date(2025, 6, 1), "24": date(2028, 4, 30),
+        "6": date(2019, 4, 30), "7": date(2017, 6, 30), "8": date(2019, 12, 31), "9": date(2018, 6, 30),
+        "10": date(2021, 4, 30), "11": date(2019, 6, 1), "12": date(2022, 4, 30), "13": date(2020, 6, 1),
+        "14": date(2023, 4, 30), "15": date(2021, 6, 1), "16": date(2023, 9, 11), "17": date(2022, 6, 1),
+        "18": date(2025, 4, 30), "19": date(2023, 6, 1), "20": date(2026, 4, 30), "21": date(2024, 6, 1),
+        "22": date(2027, 4, 30), "23": date(2025, 6, 1), "24": date(2028, 4, 30), "25": date(2026, 6, 1),
+        "26": date(2029, 4, 30),
     },
     "debian": {
-        "8": date(2020, 6, 30), "9": date(2022, 6, 30), "10": date(2024, 6, 30), "11": date(2026, 8, 31),
-        "12": date(2028, 6, 30), "13": date(2030, 6, 30),
+        "7": date(2018, 5, 31), "8": date(2020, 6, 30), "9": date(2022, 6, 30), "10": date(2024, 6, 30),
+        "11": date(2026, 8, 31), "12": date(2028, 6, 30), "13": date(2030, 6, 30),
     },
     "ubuntu": {
-        "16.04": date(2021, 4, 30), "18.04": date(2023, 5, 31), "20.04": date(2025, 5, 31), "22.04": date(2027, 4, 30),
-        "23.04": date(2024, 1, 25), "23.10": date(2024, 7, 11), "24.04": date(2029, 4, 30), "24.10": date(2025, 7, 10),
+        "14.04": date(2019, 4, 30), "16.04": date(2021, 4, 30), "18.04": date(2023, 5, 31), "20.04": date(2025, 5, 31),
+        "20.10": date(2021, 7, 22), "21.04": date(2022, 1, 20), "21.10": date(2022, 7, 14), "22.04": date(2027, 4, 30),
+        "22.10": date(2023, 7, 20), "23.04": date(2024, 1, 25), "23.10": date(2024, 7, 11), "24.04": date(2029, 5, 31),
+        "24.10": date(2025, 7, 10), "25.04": date(2026, 1, 17), "25.10": date(2026, 7, 1), "26.04": date(2031, 4, 30),
     },
     "alpine": {
+        "3.8": date(2020, 5, 1), "3.9": date(2020, 11, 1), "3.10": date(2021, 5, 1), "3.11": date(2021, 11, 1),
         "3.12": date(2022, 5, 1), "3.13": date(2022, 11, 1), "3.14": date(2023, 5, 1), "3.15": date(2023, 11, 1),
         "3.16": date(2024, 5, 23), "3.17": date(2024, 11, 22), "3.18": date(2025, 5, 9), "3.19": date(2025, 11, 1),
-        "3.20": date(2026, 4, 1), "3.21": date(2026, 11, 1), "3.22": date(2027, 5, 1),
+        "3.20": date(2026, 4, 1), "3.21": date(2026, 11, 1), "3.22": date(2027, 5, 1), "3.23": date(2027, 11, 1),
     },
     "golang": {
-        "1.20": date(2024, 2, 6), "1.21": date(2024, 8, 13), "1.22": date(2025, 2, 11), "1.23": date(2025, 8, 12),
+        "1.15": date(2021, 8, 16), "1.16": date(2022, 3, 15), "1.17": date(2022, 8, 2), "1.18": date(2023, 2, 1),
+        "1.19": date(2023, 9, 6), "1.20": date(2024, 2, 6), "1.21": date(2024, 8, 13), "1.22": date(2025, 2, 11),
+        "1.23": date(2025, 8, 12), "1.24": date(2026, 2, 11),
     },
     "php": {
-        "7.4": date(2022, 11, 28), "8.0": date(2023, 11, 26), "8.1": date(2025, 12, 31), "8.2": date(2026, 12, 31),
-        "8.3": date(2027, 12, 31), "8.4": date(2028, 12, 31),
+        "5.6": date(2018, 12, 31), "7.0": date(2019, 1, 10), "7.1": date(2019, 12, 1), "7.2": date(2020, 11, 30),
+        "7.3": date(2021, 12, 6), "7.4": date(2022, 11, 28), "8.0": date(2023, 11, 26), "8.1": date(2025, 12, 31),
+        "8.2": date(2026, 12, 31), "8.3": date(2027, 12, 31), "8.4": date(2028, 12, 31), "8.5": date(2029, 12, 31),
     },
     "ruby": {
-        "2.7": date(2023, 3, 31), "3.0": date(2024, 4, 23), "3.1": date(2025, 3, 26), "3.2": date(2026, 3, 31),
-        "3.3": date(2027, 3, 31), "3.4": date(2028, 3, 31),
+        "2.4": date(2020, 3, 31), "2.5": date(2021, 3, 31), "2.6": date(2022, 3, 31), "2.7": date(2023, 3, 31),
+        "3.0": date(2024, 4, 23), "3.1": date(2025, 3, 31), "3.2": date(2026, 3, 31), "3.3": date(2027, 3, 31),
+        "3.4": date(2028, 3, 31), "4.0": date(2029, 3, 31),
     },
     "postgres": {
-        "10": date(2022, 11, 10), "11": date(2023, 11, 9), "12": date(2024, 11, 21), "13": date(2025, 11, 13),
-        "14": date(2026, 11, 12), "15": date(2027, 11, 11), "16": date(2028, 11, 9), "17": date(2029, 11, 8),
+        "9.5": date(2021, 2, 11), "9.6": date(2021, 11, 11), "10": date(2022, 11, 10), "11": date(2023, 11, 9),
+        "12": date(2024, 11, 21), "13": date(2025, 11, 13), "14": date(2026, 11, 12), "15": date(2027, 11, 11),
+        "16": date(2028, 11, 9), "17": date(2029, 11, 8),
     },
 }  # fmt: skip
 MAX_DOCKERFILE = 32 << 10  # characters; stages refer to one another, so reading costs the square of their number
 _CODE_NAMES = {
-    "jessie": "8", "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13",
-    "xenial": "16.04", "bionic": "18.04", "focal": "20.04", "jammy": "22.04", "noble": "24.04",
+    "wheezy": "7", "jessie": "8", "stretch": "9", "buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13",
+    "trusty": "14.04", "xenial": "16.04", "bionic": "18.04", "focal": "20.04", "jammy": "22.04", "noble": "24.04",
+    "plucky": "25.04", "questing": "25.10", "resolute": "26.04",
 }  # fmt: skip
 _ACTION_INPUTS = {"python-version": "python", "node-version": "node", "go-version": "golang", "ruby-version": "ruby",
                   "php-version": "php"}  # fmt: skip
@@ -116,6 +130,15 @@ def _image(text: str, place: Place, today: date) -> Iterator[Finding]:
         return
     if reference.domain == "docker.io" and reference.path.startswith("library/"):
         yield from _ended(reference.path.removeprefix("library/"), reference.tag, place, today)
+        for part in re.split(r"[-_]", reference.tag)[1:]:
+            yield from _ended(*_beneath(part), place, today)
+
+
+def _beneath(part: str) -> tuple[str, str]:
+    """(product, version) of the distribution that a tag such as "3.12-slim-bullseye" or "22-alpine3.18" stands on."""
+    if version := _CODE_NAMES.get(part):
+        return "ubuntu" if "." in version else "debian", version
+    return "alpine", part.removeprefix("alpine") if part.startswith("alpine") else ""
 
 
 def _ended(product: str, tag: str, place: Place, today: date) -> Iterator[Finding]:
