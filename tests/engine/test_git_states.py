@@ -350,7 +350,22 @@ async def test_a_failing_undo_is_held_never_undone(tmp_path: Path) -> None:
         app = await world.app()
         assert app.current is not None and app.current.phase is Phase.HELD
         assert app.current.reason.startswith("the undo fails too")
+        assert app.health == "degraded", "what runs is what fails"
         assert len([f for f in await world.facts(ev.WriteIntended) if f.purpose == "undo"]) == 1  # type: ignore[attr-defined]
+
+
+async def test_health_is_that_of_what_serves_while_a_rollout_is_held(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        await world.pushed({"app/main": "sick\n"})
+        assert (await world.app()).health == "healthy", "the old replicas serve"
+        await world.pushed({"app/main": "sick, nothing serves\n"})
+        assert (await world.app()).health == "degraded"
+        world.builds.content.update({k: "well" for k, v in world.builds.content.items() if "sick" in v})
+        assert world.loop is not None
+        world.loop.queue.wake(world.application)
+        await world.settle()
+        assert (await world.app()).health == "healthy"
 
 
 async def test_an_ancestors_digest_never_replaces_a_newer_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from engine.world import FIRST, World
 from trueup.core import events as ev
 from trueup.core import requests as rq
 from trueup.core.candidate import Phase
-from trueup.core.model import Principal
-from trueup.drivers.sources.memory import MemoryRemote
+from trueup.core.model import Oid, Principal
+from trueup.drivers.sources.memory import MemoryRemote, MemorySource
 from trueup.engine.verbs import Verbs
 
 ANN = Principal("uid:1000 (ann)", "socket")
@@ -62,6 +63,70 @@ async def test_rollback_goes_back_by_a_commit_and_the_next_push_resumes(tmp_path
         assert head.message.startswith("Roll back") and "uid:1000 (ann): too slow" in head.message
         await asked.push({"app/main": "v3\n"})
         assert asked.world.running() == "v3\n"
+
+
+async def test_two_people_rolling_back_at_once_end_with_one_answer_that_git_states(tmp_path: Path) -> None:
+    async with Asked(tmp_path) as asked:
+        first = await asked.push(FIRST)
+        second = await asked.push({"app/main": "v2\n"})
+        await asked.push({"app/main": "v3\n"})
+        bob = Principal("uid:1001 (bob)", "socket")
+        await asyncio.gather(
+            asked.verbs.perform(rq.Rollback(second[:12], why="slow"), ANN),
+            asked.verbs.perform(rq.Rollback(first[:12], why="wrong"), bob),
+        )
+        await asked.world.settle()
+        assert (asked.world.running(), asked.remote.file("app/main")) == ("v1\n", "v1\n")
+        head = asked.remote.commits[asked.remote.branches["main"]]
+        assert "uid:1001 (bob): wrong" in head.message
+
+
+class Interrupted(MemorySource):
+    """Somebody asks for something else while the remote is being read."""
+
+    def __init__(self, remote: MemoryRemote, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(remote)
+        self._meanwhile: Callable[[], Awaitable[None]] | None = meanwhile
+
+    async def fetch(self) -> Mapping[str, Oid]:
+        if self._meanwhile is not None:
+            meanwhile, self._meanwhile = self._meanwhile, None
+            await meanwhile()
+        return await super().fetch()
+
+
+async def test_a_rollback_asked_for_while_another_is_being_stated_is_stated_too(tmp_path: Path) -> None:
+    async with Asked(tmp_path) as asked:
+        first = await asked.push(FIRST)
+        second = await asked.push({"app/main": "v2\n", "app/more": "2"})
+        await asked.push({"app/main": "v3\n"})
+
+        async def meanwhile() -> None:
+            wish = ev.SourceRollback((await asked.world.candidate(first)).id, "wrong")
+            assert asked.world.loop is not None
+            await asked.world.loop.record(asked.world.source, wish, ANN)
+
+        asked.world.sources[asked.world.source] = Interrupted(asked.remote, meanwhile)
+        await asked.ask(rq.Rollback(second[:12]))
+        assert (asked.world.running(), asked.remote.file("app/main")) == ("v1\n", "v1\n")
+        head = asked.remote.commits[asked.remote.branches["main"]]
+        assert "app/more" not in asked.remote.trees[head.tree] and "wrong" in head.message
+
+
+async def test_a_rollback_goes_forward_again_by_a_commit_and_never_by_itself(tmp_path: Path) -> None:
+    async with Asked(tmp_path) as asked:
+        await asked.push(FIRST)
+        await asked.push({"app/main": "v2\n"})
+        third = await asked.push({"app/main": "v3\n"})
+        await asked.ask(rq.Rollback())
+        await asked.ask(rq.Rollback())
+        assert (asked.world.running(), asked.remote.file("app/main")) == ("v1\n", "v1\n")
+        assert "no good Candidate before" in await asked.ask(rq.Rollback(), ok=False)
+        await asked.ask(rq.Rollback(third[:12]))
+        assert (asked.world.running(), asked.remote.file("app/main")) == ("v3\n", "v3\n")
+        before = len(asked.remote.commits)
+        await asked.ask(rq.Sync())
+        assert len(asked.remote.commits) == before
 
 
 async def test_rollback_to_what_runs_or_never_ran_well_is_refused(tmp_path: Path) -> None:

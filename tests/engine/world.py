@@ -1,7 +1,7 @@
 """A world to run the loop in: a real Git remote, a memory ledger and target, pipelines whose outcome the commit states.
 
 A commit's file `pipeline` says how its pipeline ends ("pass", "fail", "error"); `app/main` is what runs: a line
-"crash" makes its replicas crash, "sick" makes the world (not the change) hold them.
+"crash" makes its replicas crash, "sick" makes the world (not the change) hold them, "sick, nothing serves" too.
 """
 
 from __future__ import annotations
@@ -340,7 +340,8 @@ class World:
                     object.ref, Health.DEGRADED, "0/3 ready; CrashLoopBackOff: exit 1", Fault.CHANGE, ("Traceback",)
                 )
             if "sick" in text:
-                return Judgement(object.ref, Health.DEGRADED, "registry does not answer", Fault.WORLD)
+                down = "nothing serves" in text
+                return Judgement(object.ref, Health.DEGRADED, "registry does not answer", Fault.WORLD, down=down)
             if "slow" in text:
                 return Judgement(object.ref, Health.PROGRESSING, "1/3 ready")
         return Judgement(object.ref, Health.HEALTHY)

@@ -123,7 +123,9 @@ def approve(changes: str, application: str, state: str | None, output: str) -> N
 @state_option
 @output_option
 def rollback(commit: str, application: str, why: str, state: str | None, output: str) -> None:
-    """Go back to an earlier commit that ran well. The next green push resumes.
+    """Go back to an earlier commit that ran well, by a commit of its own. The next green push resumes.
+
+    COMMIT may be any that ran well, a younger one than what runs now, too.
 
     \b
     Examples:
@@ -165,7 +167,7 @@ def pause(
 @state_option
 @output_option
 def resume(source: str, why: str, state: str | None, output: str) -> None:
-    """End a pause or a rollback.
+    """End a pause: what is green by now is rolled out.
 
     \b
     Examples:

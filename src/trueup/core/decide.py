@@ -267,12 +267,13 @@ def _decide_rollback(state: SourceState, seen: SourceSeen) -> tuple[SourceAction
     newest = newest_green(state, seen.candidates)
     if newest is not None and newest.number > wish.after:
         return ()
-    done = next(
-        (w for w in reversed(list(state.writes.values())) if w.purpose == "rollback" and w.seq > wish.seq), None
-    )
+    ours = (w for w in reversed(list(state.writes.values())) if w.purpose == "rollback" and w.seq > wish.seq)
+    done = next((w for w in ours if w.candidate == wish.candidate), None)  # not one that another wish had begun
     if done and done.state is not WriteState.RACED:
         return ()
-    why = "" if facts.good_in_history and facts.bad_in_history else "history was rewritten since"
+    why = f"a later commit touches {facts.later[0]}" if facts.later else ""
+    if not (facts.good_in_history and facts.bad_in_history):
+        why = "history was rewritten since"
     return (MakeWrite("rollback", facts.good, facts.bad, facts.files, to_branch=why),)
 
 
@@ -484,12 +485,15 @@ def _judged(
         return (*repair, TurnHealthy())
     if sick is None:
         return repair
+    # What ran well until now goes on serving, so that its health stands, unless nothing serves or this is it.
+    hit = sick.down or state.current.candidate == state.last_good
+    told = _health(state, sick.health.value, _told(sick)) if hit else ()
     if sick.fault is Fault.CHANGE and why not in ("undo", "rollback"):
-        return (Condemn(sick),)
+        return (*told, Condemn(sick))
     reason = _told(sick) if why not in ("undo", "rollback") else f"the {why} fails too: {_told(sick)}"
     if phase is Phase.HELD and state.current.reason == reason:
-        return repair
-    return (*repair, Hold(reason, sick))
+        return (*repair, *told)
+    return (*repair, *told, Hold(reason, sick))
 
 
 def _health(state: ApplicationState, health: str, reason: str) -> tuple[ApplicationAction, ...]:

@@ -216,6 +216,7 @@ class Judgement(Struct, frozen=True):
     reason: str = ""
     fault: Fault = Fault.NONE
     excerpt: tuple[str, ...] = ()  # last log lines of the container that failed, secrets masked
+    down: bool = False  # degraded, and nothing of it serves: no replica from before does either
 
 
 # --- CI ------------------------------------------------------------------------------------------

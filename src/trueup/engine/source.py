@@ -6,7 +6,7 @@ Reads everything into `SourceSeen`, calls `decide_source` once, performs, and lo
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -88,6 +88,8 @@ class SourceLoop:
             state = await self._book.source(id)
             await self._ensure_candidates(state)
             actions = d.decide_source(state, await self._read(state), self._policy, self._clock.now())
+            if (await self._book.source(id)).seq != state.seq:
+                continue  # a person asked for something while the remote was being read: decide on that
             for action in actions:
                 await self._perform(await self._book.source(id), action)
             if not actions:
@@ -220,22 +222,35 @@ class SourceLoop:
     async def _rollback_facts(
         self, state: SourceState, source: Source, candidates: Mapping[str, CandidateState]
     ) -> d.UndoFacts | None:
-        if state.rollback is None or state.rollback.candidate not in candidates:
+        """The range goes from what is asked for to the newest push, and over what our own commits changed since."""
+        wish = state.rollback
+        if wish is None or wish.candidate not in candidates:
             return None
-        bad = max(
-            (c for c in candidates.values() if c.number <= state.rollback.after), key=lambda c: c.number, default=None
-        )
-        if bad is None or bad.id == state.rollback.candidate:
-            return None
-        return await self._range_facts(state, source, candidates, bad.id, state.rollback.candidate)
+        since = state.candidates[wish.candidate].seq
+        ours = [w for w in state.writes.values() if w.purpose in ("undo", "rollback") and w.seq > since]
+        pushed = [w for w in ours if w.state is WriteState.PUSHED and w.candidate in candidates]
+        extra = {file for w in pushed for file in w.files}
+        before = (c for c in candidates.values() if c.number <= wish.after)
+        newest = max(before, key=lambda c: c.number, default=candidates[wish.candidate]).id
+        facts = await self._range_facts(state, source, candidates, newest, wish.candidate, extra)
+        if newest != wish.candidate:
+            return facts
+        return replace(facts, bad=pushed[-1].candidate) if pushed else None  # forward again, from where that went
 
     async def _range_facts(
-        self, state: SourceState, source: Source, candidates: Mapping[str, CandidateState], bad: str, good: str
+        self,
+        state: SourceState,
+        source: Source,
+        candidates: Mapping[str, CandidateState],
+        bad: str,
+        good: str,
+        extra: Collection[str] = (),
     ) -> d.UndoFacts:
+        """`extra`: files that our own commits changed since, on top of the range."""
         if not good:
             return d.UndoFacts(bad, "", True, True, ())
         worse, better = candidates[bad].commit, candidates[good].commit
-        files = await _changed(source, better, worse)
+        files = tuple(sorted({*await _changed(source, better, worse), *extra}))
         facts = d.UndoFacts(
             bad,
             good,
@@ -414,7 +429,8 @@ class SourceLoop:
             edits = await self._restoring(source, state.head, about, action.files)
         text = await self._message(state, action, about)
         if not edits:
-            await self._append(state, ev.WriteDropped(action.purpose, action.condemned or action.candidate, "stated"))
+            about_id = action.condemned if action.purpose == "undo" else action.candidate
+            await self._append(state, ev.WriteDropped(action.purpose, about_id, "stated"))
             return
         commit = await source.make_commit(state.head, edits, text, when=self._clock.now())
         intent = ev.WriteIntended(
@@ -438,7 +454,7 @@ class SourceLoop:
             for application in await self._applications(state):
                 reason = application.condemned.get(bad.id, reason)
         wish = state.rollback
-        if action.purpose == "rollback" and wish:
+        if action.purpose == "rollback" and wish and wish.candidate == action.candidate:
             reason = f"Asked for by {wish.by}" + (f": {wish.why}" if wish.why else "")
         pushed = (w for w in reversed(list(state.writes.values())) if w.state is WriteState.PUSHED)
         last = next(pushed, None)

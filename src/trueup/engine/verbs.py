@@ -187,10 +187,12 @@ class Verbs:
             if wanted.source != found.source:  # a code repository's commit: what its deployment was
                 wanted = await self._deployed(found, wanted)
         else:
-            before = [g for g in found.good if g != running]
+            good = [await self._loop.book.candidate(g) for g in found.good]
+            now = (await self._loop.book.candidate(running)).number if running else 0
+            before = [c for c in good if c.number < now]
             if not before:
                 return Reply(False, f"{found.name} has no good Candidate before the one that runs")
-            wanted = await self._loop.book.candidate(before[-1])
+            wanted = max(before, key=lambda c: c.number)
         if wanted.id not in found.good:
             return Reply(False, f"{wanted.commit[:10]} never ran well here; `trueup history` shows those that did")
         if wanted.id == running:
@@ -224,7 +226,8 @@ class Verbs:
         if paused:
             return Reply(True, f"{', '.join(s.name for s in paused)} rolls out again", paused[0].id)
         if any(s.rollback for s in found):
-            return Reply(False, "nothing is paused; after a rollback the next green push resumes")
+            back = "`trueup rollback COMMIT` goes to another one at once"
+            return Reply(False, f"nothing is paused; a rollback ends with the next green push, and {back}")
         return Reply(False, "nothing is paused")
 
     async def _ci_run(self, workflow: str, commit: str, job: str) -> Reply:

@@ -39,6 +39,17 @@ CASES = {
     "crash on the very first rollout": (facts(CRASHED), Health.DEGRADED, Fault.CHANGE),
     "crash while an old one fails too": (facts(CRASHED, *SICK), Health.DEGRADED, Fault.WORLD),
     "crash of what once worked": (facts(CRASHED, proven=True), Health.DEGRADED, Fault.WORLD),
+    # DESIGN: "its new replicas crash or fail probes while the old ones pass": that it worked some day is no excuse.
+    "crash of what once worked while old ones serve": (
+        facts(CRASHED, *OLD, proven=True),
+        Health.DEGRADED,
+        Fault.CHANGE,
+    ),
+    "crash of what once worked while an old one fails": (
+        facts(CRASHED, *SICK, proven=True),
+        Health.DEGRADED,
+        Fault.WORLD,
+    ),
     "image cannot be pulled": (facts(PULL, *OLD), Health.DEGRADED, Fault.WORLD),
     "image cannot be pulled until the deadline": (
         facts(PULL, *OLD, status={"conditions": LATE}),
@@ -85,6 +96,19 @@ def test_health_and_fault(name: str) -> None:
     seen, health, fault = CASES[name]
     judged = assess(REF, seen)
     assert (judged.health, judged.fault) == (health, fault), judged.reason
+
+
+def test_nothing_serves_only_when_neither_new_nor_old_replicas_do() -> None:
+    assert assess(REF, facts(CRASHED)).down
+    assert not assess(REF, facts(CRASHED, *OLD)).down
+    assert not assess(REF, facts(CRASHED, *NEW)).down
+    assert assess(REF, facts(CRASHED, replica("web-old-0", "old", ready=True, stopping=True))).down
+    assert not assess(REF, facts(UNREADY)).down, "what has time left is not down yet"
+
+
+def test_one_that_is_tried_again_reads_as_before() -> None:
+    again = replica("web-new-a", "new", started=True, restarts=4, message="exit 1", lines=LINES)
+    assert assess(REF, facts(again)).reason == assess(REF, facts(CRASHED)).reason
 
 
 def test_the_reason_names_the_error_and_keeps_the_last_lines() -> None:

@@ -52,6 +52,12 @@ def test_what_worked_before_is_the_worlds_fault() -> None:
     assert explain(P, "", [crashed()], [], proven=True).fault is Fault.WORLD
 
 
+def test_what_worked_once_is_the_changes_fault_while_old_pods_pass() -> None:
+    found = explain(P, "", [crashed()], [READY], proven=True)
+    assert (found.fault, found.down) == (Fault.CHANGE, False)
+    assert explain(P, "", [crashed()], [], proven=False).down
+
+
 def test_a_pull_error_is_the_worlds_fault() -> None:
     found = explain(P, "", [PULL], [READY], proven=False)
     assert (found.health, found.fault, "not found" in found.reason) == (D, Fault.WORLD, True)

@@ -94,6 +94,28 @@ def test_status_says_how_far_the_branch_is_ahead_and_what_waits(story: Story, st
     assert later.sources[0].paused is None, "a pause outlived its time"
 
 
+def test_what_waited_is_past_once_a_later_push_runs_well(story: Story, start: datetime) -> None:
+    before = status(read(e for e in story("mended").events() if e.time < start + timedelta(seconds=20)), start)
+    (source,) = before.sources
+    assert (len(source.writes), len(source.pinned_out), len(source.undo_held)) == (1, 1, 1)
+    assert before.summary is Summary.DEGRADED
+    (source,) = status(
+        read(e for e in story("mended").events() if e.time < start + timedelta(seconds=30)), start
+    ).sources
+    assert (source.writes, source.pinned_out, source.undo_held) == ((), {}, {})
+
+
+def test_a_terminated_rollout_waits_and_says_who_stopped_it(story: Story, start: datetime) -> None:
+    found = status(story("mended"), start + timedelta(seconds=60))
+    (source,) = found.sources
+    assert source.ahead == 1
+    assert source.ahead_reason == "its rollout was stopped by uid:0 (root): wrong day; `trueup retry` goes on with it"
+    assert found.summary is Summary.HELD
+    stopped = history(story("mended")).rollouts[1]
+    assert (stopped.outcome, stopped.reason) == ("terminated", "by uid:0 (root): wrong day")
+    assert "rollout terminated by uid:0 (root): wrong day" in [m.text for m in timeline(story("mended")).moments]
+
+
 def test_status_carries_what_the_target_says_now(story: Story, start: datetime) -> None:
     says = Judgement(Ref("host", "apps", "Deployment", "default", "web"), Health.PROGRESSING, "2/3 ready")
     found = status(story("undone"), start, judgements={"application/a": (says,)})

@@ -1,7 +1,8 @@
 """Health of a Deployment on the host: from its status and its replicas.
 
-A fault is the change's own only when the new replicas fail by themselves while old ones pass, or there are no old
-ones and this template never worked. Everything else is the world's, and is never undone.
+A fault is the change's own only when the new replicas fail by themselves while old ones pass, whether or not this
+template worked at some time before; or when there are no old ones and it never worked. Everything else is the world's,
+and is never undone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from trueup.core.health.telling import telling
 from trueup.core.model import Fault, Health, Json, Judgement, Ref
@@ -35,6 +37,12 @@ def deployment(ref: Ref, facts: WorkloadFacts) -> Judgement:
     status = facts.status or {}
     if not facts.settled or status.get("observedGeneration", 0) < facts.generation:
         return Judgement(ref, Health.PROGRESSING, "not looked at yet")
+    judged = _judged(ref, facts, status)
+    serves = any(r.ready_since is not None and not r.stopping for r in facts.replicas)
+    return replace(judged, down=judged.health is Health.DEGRADED and facts.wanted > 0 and not serves)
+
+
+def _judged(ref: Ref, facts: WorkloadFacts, status: Json) -> Judgement:
     new = [r for r in facts.replicas if r.template == facts.template and not r.stopping]
     old = [r for r in facts.replicas if r.template != facts.template and not r.stopping]
     failing = next((r for r in new if r.failing), None)
@@ -68,7 +76,9 @@ def _why(replica: Replica) -> str:
     parts = [replica.message] if replica.message else []
     if replica.restarts and replica.lines:
         parts.append(telling(replica.lines))
-    state = replica.waiting.value or ("not ready" if replica.ready_since is None else "")
+    # One that is tried again after many crashes is called what it was called a moment ago: nothing has changed.
+    state = replica.waiting.value or (Waiting.CRASH.value if replica.failing else "")
+    state = state or ("not ready" if replica.ready_since is None else "")
     return ": ".join([f"{replica.name} {state}".strip(), *(p for p in parts if p)])[:400]
 
 
@@ -77,9 +87,9 @@ def _degraded(ref: Ref, facts: WorkloadFacts, old: Sequence[Replica], bad: Repli
 
 
 def _fault(facts: WorkloadFacts, old: Sequence[Replica], bad: Replica) -> Fault:
-    if facts.proven or bad.waiting in WORLDLY:
+    if bad.waiting in WORLDLY or not all(r.ready_since is not None for r in old):
         return Fault.WORLD
-    return Fault.CHANGE if all(r.ready_since is not None for r in old) else Fault.WORLD
+    return Fault.CHANGE if old or not facts.proven else Fault.WORLD
 
 
 def _too_late(ref: Ref, facts: WorkloadFacts, new: Sequence[Replica], old: Sequence[Replica], ready: str) -> Judgement:

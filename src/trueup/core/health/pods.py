@@ -84,12 +84,14 @@ class Explained(Struct, frozen=True):
     reason: str
     fault: Fault
     worst: Trouble | None = None
+    down: bool = False  # degraded, and no pod is well, old ones included
 
 
 def explain(health: Health, reason: str, new: Sequence[Json], old: Sequence[Json], *, proven: bool) -> Explained:
     """The judgement of a workload that is not healthy, its pods looked at: `new` are of the wanted template.
 
-    The change is at fault only when its own pods fail by themselves while the old ones pass, or it never worked.
+    The change is at fault only when its own pods fail by themselves while the old ones pass, or when there are no old
+    ones and it never worked.
     Source: DESIGN.md, "Candidates and the Git protocol".
     """
     troubles = [t for t in map(trouble, new) if t is not None]
@@ -100,8 +102,9 @@ def explain(health: Health, reason: str, new: Sequence[Json], old: Sequence[Json
     ill = Health.DEGRADED if Health.DEGRADED in (health, worst.health) else health
     if ill is not Health.DEGRADED:
         return Explained(ill, words, Fault.NONE, worst)
-    blame = worst.fault is Fault.CHANGE and not proven and all(trouble(pod) is None for pod in old)
-    return Explained(ill, words, Fault.CHANGE if blame else Fault.WORLD, worst)
+    blame = worst.fault is Fault.CHANGE and all(trouble(pod) is None for pod in old) and bool(old or not proven)
+    down = not any(trouble(pod) is None for pod in (*new, *old))
+    return Explained(ill, words, Fault.CHANGE if blame else Fault.WORLD, worst, down)
 
 
 def telling(lines: Sequence[str]) -> str:

@@ -134,7 +134,10 @@ def _next(rollout: Rollout, event: ev.Event) -> Rollout:
         case ev.SyncCondemned(attempt=attempt, reason=reason, record=record) if attempt == rollout.attempt:
             return replace(_ended(rollout, "condemned", event.time), reason=reason, record=record)
         case ev.SyncTerminated(attempt=attempt, why=why) if attempt == rollout.attempt:
-            return replace(_ended(rollout, "terminated", event.time), reason=why)
+            return replace(
+                _ended(rollout, "terminated", event.time),
+                reason=f"by {event.by.name}: {why}" if why else f"by {event.by.name}",
+            )
         case _:
             return rollout
 

@@ -9,7 +9,16 @@ from datetime import datetime
 from msgspec import Struct
 
 from trueup.core import events as ev
-from trueup.core.candidate import ApplicationState, CandidateState, Phase, SourceState, Verdict, WriteState
+from trueup.core.candidate import (
+    ApplicationState,
+    CandidateState,
+    Phase,
+    SourceState,
+    Verdict,
+    Write,
+    WriteState,
+    newest_green,
+)
 from trueup.core.model import Judgement
 from trueup.core.views.chronicle import Chronicle, short
 from trueup.core.views.history import Image, Rollout, images_of, rollouts
@@ -72,6 +81,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     writes: tuple[OpenWrite, ...] = ()
     pinned_out: Mapping[str, str] = {}  # commit → reason
     undo_held: Mapping[str, str] = {}
+    stopped: str = ""  # the newest green commit's rollout was terminated: by whom, why
 
 
 class SyncView(Struct, frozen=True):
@@ -155,6 +165,7 @@ def _source(chronicle: Chronicle, state: SourceState, now: datetime) -> SourceSt
     newest = chronicle.candidates.get(state.newest.id) if state.newest else None
     ahead, reason = _ahead(chronicle, state)
     commits = {c.id: c.commit for c in state.candidates.values()}
+    numbers, outlived = {c.id: c.number for c in state.candidates.values()}, _outlived(chronicle, state)
     return SourceStatus(
         id=state.id,
         name=state.name,
@@ -171,9 +182,10 @@ def _source(chronicle: Chronicle, state: SourceState, now: datetime) -> SourceSt
         ahead_reason=reason,
         paused=_paused(state, now),
         rollback=_rollback(chronicle, state),
-        writes=_writes(state),
-        pinned_out={commits.get(c, c): why for c, why in state.pinned.items()},
-        undo_held={commits.get(c, c): why for c, why in state.undo_held.items()},
+        writes=_writes(state, outlived),
+        pinned_out={commits.get(c, c): why for c, why in state.pinned.items() if numbers.get(c, 0) > outlived},
+        undo_held={commits.get(c, c): why for c, why in state.undo_held.items() if numbers.get(c, 0) > outlived},
+        stopped=_stopped(chronicle, state),
     )
 
 
@@ -210,15 +222,52 @@ def _rollback(chronicle: Chronicle, state: SourceState) -> str:
     return f"to {short(commit)} by {wish.by}{f': {wish.why}' if wish.why else ''}; the next push resumes"
 
 
-def _writes(state: SourceState) -> tuple[OpenWrite, ...]:
-    """Writes that Git has not got; a refused one counts until a later write of its purpose was pushed."""
+def _outlived(chronicle: Chronicle, state: SourceState) -> int:
+    """The number up to which what was wrong with a Candidate is past: a younger one ran well, or a person went back."""
+    good = {c for a in chronicle.applications.values() for c in a.good}
+    good |= {chronicle.candidates[c].from_candidate for c in good if c in chronicle.candidates}
+    ran = [c.number for c in state.candidates.values() if c.id in good]
+    return max([*ran, state.rollback.after if state.rollback else 0])
+
+
+def _writes(state: SourceState, outlived: int) -> tuple[OpenWrite, ...]:
+    """Writes that Git has not got; one counts until Git has a later one of its purpose, or what it says is past."""
     waiting: list[OpenWrite] = []
     for write in state.writes.values():
         if write.state is WriteState.PUSHED:
             waiting = [w for w in waiting if w.purpose != write.purpose]
-        elif write.state in (WriteState.OPEN, WriteState.REFUSED):
+        elif write.state in (WriteState.OPEN, WriteState.REFUSED) and not _past(state, write, outlived):
             waiting.append(OpenWrite(write.purpose, write.commit, write.state.value, write.reason, write.waits_on))
     return tuple(waiting)
+
+
+def _past(state: SourceState, write: Write, outlived: int) -> bool:
+    match write.purpose:
+        case "undo":
+            return write.condemned in state.candidates and state.candidates[write.condemned].number <= outlived
+        case "write-back":
+            return write.candidate in state.candidates and state.candidates[write.candidate].number < outlived
+        case "rollback":
+            wish = state.rollback
+            return wish is None or wish.candidate != write.candidate or wish.after < outlived
+        case _:
+            return False
+
+
+def _stopped(chronicle: Chronicle, state: SourceState) -> str:
+    """The newest green Candidate waits for `trueup retry`: a person stopped its rollout."""
+    newest = newest_green(state, chronicle.candidates)
+    if newest is None or (state.rollback and newest.number <= state.rollback.after):
+        return ""
+    for id, application in chronicle.applications.items():
+        if newest.id in application.terminated:
+            events = chronicle.streams.get(id, [])
+            stop = next(e for e in reversed(events) if isinstance(e.fact, ev.SyncTerminated))
+            why = application.terminated[newest.id]
+            return (
+                f"its rollout was stopped by {stop.by.name}{f': {why}' if why else ''}; `trueup retry` goes on with it"
+            )
+    return ""
 
 
 def _ahead(chronicle: Chronicle, state: SourceState) -> tuple[int, str]:
@@ -258,6 +307,8 @@ def _why_not(chronicle: Chronicle, state: SourceState, newest: CandidateState) -
             return application.condemned[newest.id]
     if newest.verdict is Verdict.PENDING:
         return "being checked"
+    if stopped := _stopped(chronicle, state):
+        return stopped
     return "paused" if state.pause else "rolling out"
 
 
@@ -326,9 +377,9 @@ def _summary(sources: tuple[SourceStatus, ...], applications: tuple[ApplicationS
         return Summary.EMPTY
     if any(a.health in ("degraded", "missing") for a in applications):
         return Summary.DEGRADED
-    if any(s.undo_held or s.down or s.gone or any(w.state == "refused" for w in s.writes) for s in sources) or any(
-        a.held or (a.sync and a.sync.phase in (Phase.HELD.value, Phase.CONDEMNED.value)) for a in applications
-    ):
+    if any(
+        s.undo_held or s.stopped or s.down or s.gone or any(w.state == "refused" for w in s.writes) for s in sources
+    ) or any(a.held or (a.sync and a.sync.phase in (Phase.HELD.value, Phase.CONDEMNED.value)) for a in applications):
         return Summary.HELD
     if any(s.newest and s.newest.state == "pending" for s in sources) or any(
         a.sync and a.sync.phase in ("applying", "verifying") for a in applications

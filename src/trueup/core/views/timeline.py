@@ -44,11 +44,11 @@ def timeline(chronicle: Chronicle, events: Iterable[ev.Event] | None = None) -> 
 def moment(chronicle: Chronicle, event: ev.Event) -> Moment | None:
     """The line for one event that the Chronicle already holds; None when it needs none."""
     said = (
-        _source(chronicle, event.fact)
+        _source(chronicle, event.fact, event.by.name)
         or _write(chronicle, event.fact)
         or _candidate(event.fact)
         or _run(chronicle, event)
-        or _application(chronicle, event.fact)
+        or _application(chronicle, event.fact, event.by.name)
         or _other(event.fact)
     )
     if said is None:
@@ -93,7 +93,7 @@ def _because(reason: str) -> str:
 # --- sources -------------------------------------------------------------------------------------
 
 
-def _source(chronicle: Chronicle, fact: ev.Fact) -> Said:
+def _source(chronicle: Chronicle, fact: ev.Fact, by: str) -> Said:
     match fact:
         case ev.SourceRegistered():
             return f"watching {fact.url} branch {fact.branch}", Tone.PLAIN
@@ -109,12 +109,12 @@ def _source(chronicle: Chronicle, fact: ev.Fact) -> Said:
             return f"no right to push{_because(reason)}", Tone.WAITS
         case ev.SourcePaused(until=until, why=why):
             limit = f" until {until:%Y-%m-%d %H:%M} UTC" if until else ""
-            return f"paused{limit}{_because(why)}", Tone.WAITS
+            return f"paused by {by}{limit}{_because(why)}", Tone.WAITS
         case ev.SourceResumed(why=why):
             return f"resumed{_because(why)}", Tone.GOOD
         case ev.SourceRollback(candidate=candidate, why=why):
             commit = _commit_of(chronicle, candidate)
-            return f"rollback to {commit} asked for{_because(why)}; the next push resumes", Tone.WAITS
+            return f"rollback to {commit} asked for by {by}{_because(why)}; the next push resumes", Tone.WAITS
         case ev.PinnedOut(candidate=candidate, reason=reason):
             return f"{_commit_of(chronicle, candidate)} will not run again{_because(reason)}", Tone.BAD
         case ev.UndoHeld(candidate=candidate, reason=reason):
@@ -220,7 +220,7 @@ def _job(workflow: str, fact: ev.JobFinished) -> Said:
 # --- applications --------------------------------------------------------------------------------
 
 
-def _application(chronicle: Chronicle, fact: ev.Fact) -> Said:
+def _application(chronicle: Chronicle, fact: ev.Fact, by: str) -> Said:
     match fact:
         case ev.SyncStarted():
             counts = [f"{n} to {w}" for n, w in ((fact.create, "create"), (fact.update, "update")) if n]
@@ -244,9 +244,9 @@ def _application(chronicle: Chronicle, fact: ev.Fact) -> Said:
         case ev.SyncCondemned(candidate=candidate, reason=reason):
             return f"stopped: {_commit_of(chronicle, candidate)} is bad{_because(reason)}", Tone.BAD
         case ev.SyncTerminated(why=why):
-            return f"rollout terminated{_because(why)}", Tone.WAITS
+            return f"rollout terminated by {by}{_because(why)}", Tone.WAITS
         case ev.Approved():
-            return "held changes were approved", Tone.GOOD
+            return f"held changes were approved by {by}", Tone.GOOD
         case ev.ChangesHeld() as held:
             return _held_changes(held)
         case ev.Pruned(objects=objects):

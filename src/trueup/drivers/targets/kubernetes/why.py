@@ -27,7 +27,8 @@ async def why(client: Client, ref: Ref, health: Health, reason: str, *, proven: 
         found, lines = await _look(client, ref, health, reason, proven)
     except (ApiError, TargetDown, KeyError):
         return Judgement(ref, health, reason)
-    return Judgement(ref, found.health, found.reason, found.fault, lines)
+    down = found.down and ref.kind != "Job"  # which never serves anybody
+    return Judgement(ref, found.health, found.reason, found.fault, lines, down)
 
 
 async def _look(
