@@ -25,10 +25,10 @@ from trueup.core.yamledit import Text, added, appended, at_end, replaced
 
 Attempt: TypeAlias = tuple[Splice, ...]
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_REPOSITORY = ("repository", "image", "name", "repo")
-_REGISTRY = ("registry", "imageRegistry", "hub")
-_TAG = ("tag", "imageTag", "version")
-_DIGEST = ("digest", "imageDigest", "sha256", "sha")
+REPOSITORY = ("repository", "image", "name", "repo")
+REGISTRY = ("registry", "imageRegistry", "hub")
+TAG = ("tag", "imageTag", "version")
+DIGEST = ("digest", "imageDigest", "sha256", "sha")
 
 
 class Sought(Struct, frozen=True):
@@ -184,10 +184,8 @@ def _mappings(root: Node, sought: Sought, docs: Mapping[str, Doc]) -> Iterator[t
         if not isinstance(node.items, dict):
             continue
         waiting += [((*at, name), below) for name, below in node.items.items()]
-        registries = [
-            r for key in _REGISTRY for doc in docs.values() if isinstance(r := dig(doc.body, (*at, key)), str)
-        ]
-        for key in _REPOSITORY:
+        registries = [r for key in REGISTRY for doc in docs.values() if isinstance(r := dig(doc.body, (*at, key)), str)]
+        for key in REPOSITORY:
             name = dig(node.value, (key,))
             if not isinstance(name, str) or not name:
                 continue
@@ -198,8 +196,8 @@ def _mappings(root: Node, sought: Sought, docs: Mapping[str, Doc]) -> Iterator[t
 def _values(text: Text, mapping: Node, sought: Sought) -> Iterator[Attempt]:
     """A mapping's tag and digest in the ways that charts read them, the most exact first."""
     image = sought.image
-    tags = [node for key in _TAG if (node := child(mapping, key)) is not None]
-    digests = [(key, node) for key in _DIGEST if (node := child(mapping, key)) is not None]
+    tags = [node for key in TAG if (node := child(mapping, key)) is not None]
+    digests = [(key, node) for key in DIGEST if (node := child(mapping, key)) is not None]
     both = f"{image.tag}@{image.digest}" if image.tag else ""
     for _, node in digests:
         for value in (image.digest, image.digest.removeprefix("sha256:")):

@@ -9,6 +9,7 @@ import pytest
 from trueup.core import dockerfile as df
 from trueup.core import ignore
 from trueup.core.reference import tagged
+from trueup.core.unspliced import unspliced
 from trueup.drivers.builders import context as ctx
 from trueup.drivers.builders import faults
 from trueup.drivers.builders.base import Recipe, nearest, recipe
@@ -147,11 +148,28 @@ def test_a_tool_that_talks_to_a_registry(line: str, says: str) -> None:
 
 
 def test_our_own_splice_does_not_change_the_key() -> None:
+    def read(data: bytes, path: str = "k8s/a.yaml") -> bytes:
+        return unspliced(path, data, ("app",))
+
     before = b"  - image: 'ghcr.io/acme/app:1'\n    image: redis:7\n"
     after = b"  - image: 'ghcr.io/acme/app:abc@sha256:" + b"a" * 64 + b"'\n    image: redis:7\n"
-    assert ctx.unspliced(before, ("app",)) == ctx.unspliced(after, ("app",))
-    assert ctx.unspliced(before, ("app",)) != ctx.unspliced(before.replace(b"redis:7", b"redis:8"), ("app",))
-    assert ctx.unspliced(b"image: acme/myapp:1", ("app",)) == b"image: acme/myapp:1"
+    assert read(before) == read(after)
+    assert read(before) != read(before.replace(b"redis:7", b"redis:8"))
+    assert read(b"image: acme/myapp:1") == b"image: acme/myapp:1"
+    labels = b"apiVersion: v1\nkind: Pod\nmetadata: {labels: {name: app, version: '1'}}\n"
+    assert read(labels) != read(labels.replace(b"'1'", b"'2'"))
+
+
+def test_neither_does_a_splice_into_a_kustomization_or_values() -> None:
+    bare = "resources: [a.yaml]\n"
+    ours = "images:\n- name: acme/app\n  newTag: v2\n  digest: sha256:abc\n"
+    other = "images:\n- name: acme/app\n  newTag: v2\n- name: redis\n  newTag: '7'\n"
+    read = [unspliced("deploy/kustomization.yaml", (bare + more).encode(), ("app",)) for more in ("", ours, other)]
+    assert read[0] == read[1] != read[2]
+    values = "image: {repository: acme/app, tag: %s}\nredis: {repository: redis, tag: %s}\n"
+    pairs = (("v1", "a7"), ("v2@sha256:ab", "a7"), ("v2", "a8"))
+    told = [unspliced("values.yaml", (values % pair).encode(), ("app",)) for pair in pairs]
+    assert told[0] == told[1] != told[2]
 
 
 def test_look_is_the_same_with_and_without_a_copy(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
 from trueup.core import ignore
+from trueup.core.unspliced import ENDINGS, unspliced
 from trueup.ports import BuilderDown, BuildFailed
 
 MAX_BYTES = 8 << 30
@@ -167,10 +167,10 @@ def _file(path: str, name: str, folder: int, selection: Selection, copy: Path | 
         if copy:
             copy.parent.mkdir(parents=True, exist_ok=True)
             out = stack.enter_context(open(copy, "xb"))
-        own = selection.own if path.endswith((".yaml", ".yml")) and found.st_size <= _MANIFEST_BYTES else ()
+        own = selection.own if path.endswith(ENDINGS) and found.st_size <= _MANIFEST_BYTES else ()
         digest, length = hashlib.sha256(), 0
         while data := file.read(_CHUNK + 1):
-            digest.update(unspliced(data, own) if own else data)
+            digest.update(unspliced(path, data, own) if own else data)
             length += len(data)
             if out:
                 out.write(data)
@@ -178,14 +178,3 @@ def _file(path: str, name: str, folder: int, selection: Selection, copy: Path | 
         copy.chmod(stat.S_IMODE(found.st_mode) & 0o777)
         os.utime(copy, (time_s, time_s))
     return digest.digest(), length
-
-
-def unspliced(data: bytes, own: Sequence[str]) -> bytes:
-    """A manifest without tag and digest of the images that this very build makes."""
-    names = b"|".join(re.escape(name.encode()) for name in own)
-    line = (
-        rb"(?m)^([ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*[\"']?(?:[^\s\"'@#]*/)?(?:"
-        + names
-        + rb"))(?::[\w.-]+)?(?:@sha256:\w+)?"
-    )
-    return re.sub(line + rb"(?=[\"'\s]|\Z)", rb"\1", data)
