@@ -44,6 +44,7 @@ from trueup.drivers.definitions import convention
 from trueup.drivers.executors import container, process
 from trueup.drivers.notify.webhook import Webhook, WebhookSettings
 from trueup.drivers.renderers import program
+from trueup.drivers.renderers.kept import Kept
 from trueup.drivers.renderers.worker import Limits, Workers
 from trueup.drivers.secrets.vault import FileVault
 from trueup.drivers.sources import credentials_from, folder, signing_from
@@ -424,7 +425,9 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
             stand_ins=options.stand_ins,
         )
         workers = await stack.enter_async_context(render_workers(options.environ))
-        app = await _assemble(options, state, sources, watched, vault, host, builder, way, ca, workers)
+        app = await _assemble(
+            options, state, sources, watched, vault, host, builder, way, ca, Kept(workers, state.renders)
+        )
         notify: Notify | None = None
         if options.notify:
             signing = next((s[f"{OWN}NOTIFY_SECRET"] for s in secrets.values() if f"{OWN}NOTIFY_SECRET" in s), "")

@@ -263,8 +263,24 @@ class Renderer(Protocol):
         """What `asked` gives from this tree. Raises RenderFailed, RendererDown, and whatever `given.blobs` raises."""
         ...
 
+    async def identity(self) -> str:
+        """Another one for whatever may give something else from the same input. Raises RendererDown."""
+        ...
+
     async def versions(self) -> Mapping[str, str]:
-        """Library → version: another version may give something else. Raises RendererDown."""
+        """Library → version. Raises RendererDown."""
+        ...
+
+
+class RenderStore(Protocol):
+    """Keeps renders over a restart: a cache. Never raises for what it cannot keep or read."""
+
+    async def find(self, key: str) -> tuple[bytes, ...]:
+        """What was kept under this key, the newest first."""
+        ...
+
+    async def put(self, key: str, id: str, data: bytes, *, lasting: bool) -> None:
+        """Keep one. `lasting`: it would be another one if it were made again, so that others go first."""
         ...
 
 

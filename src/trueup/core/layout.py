@@ -39,6 +39,11 @@ class Layout(Struct, frozen=True):
         return self / "records.db"
 
     @property
+    def renders(self) -> str:
+        """Renders by what they read: a cache, which may be removed at any time."""
+        return self / "renders.db"
+
+    @property
     def keys(self) -> str:
         return self / "keys"
 

@@ -48,6 +48,7 @@ FOLDERS: Mapping[str, str] = {
 FILES: Mapping[str, tuple[str, ...]] = {
     "the ledger": ("ledger.db", "ledger.db-wal"),
     "records: bundles, plans, findings": ("records.db", "records.db-wal"),
+    "renders": ("renders.db", "renders.db-wal"),
     "secrets": ("secrets.db",),
 }
 

@@ -13,6 +13,7 @@ from trueup.core.layout import Layout
 from trueup.ports import Clock
 from trueup.store.keys import Signer, load_key, open_keys
 from trueup.store.lock import StateLock
+from trueup.store.renders import SqliteRenders, open_renders
 from trueup.store.sqlite import SqliteLedger, open_ledger
 from trueup.store.sqlite_records import SqliteRecords, open_records
 
@@ -20,6 +21,7 @@ from trueup.store.sqlite_records import SqliteRecords, open_records
 class State(Struct, frozen=True):
     ledger: SqliteLedger
     records: SqliteRecords
+    renders: SqliteRenders
     signer: Signer
 
 
@@ -34,7 +36,11 @@ async def open_state(layout: Layout, clock: Clock) -> AsyncIterator[State]:
         try:
             records = await open_records(layout.records, clock=clock, secret=keys.records, ledger=ledger)
             try:
-                yield State(ledger=ledger, records=records, signer=keys.signer)
+                renders = await open_renders(layout.renders, keys.records)
+                try:
+                    yield State(ledger=ledger, records=records, renders=renders, signer=keys.signer)
+                finally:
+                    await renders.close()
             finally:
                 await records.close()
         finally:

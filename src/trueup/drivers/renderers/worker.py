@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ class Workers:
     def __init__(self, program: Path | None, *, size: int = 2, limits: Limits | None = None) -> None:
         self._program, self._limits = program, limits or Limits()
         self._turns = asyncio.Semaphore(size)
+        self._identity = ""
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
 
@@ -77,6 +79,12 @@ class Workers:
             worker = self._idle.pop() if self._idle else await start(self._program, self._limits)
             await self._back(worker)
         return worker.hello.versions
+
+    async def identity(self) -> str:
+        """The digest of the program: another build of it may give something else. Raises RendererDown."""
+        if not self._identity:
+            self._identity = await asyncio.to_thread(_digest, self._program)
+        return self._identity
 
     async def _back(self, worker: Worker) -> None:
         if worker.alive:
@@ -168,6 +176,16 @@ class Worker:
             await asyncio.wait_for(self._process.wait(), 10.0)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._said), 10.0)
+
+
+def _digest(program: Path | None) -> str:
+    if program is None:
+        raise RendererDown(ABSENT)
+    try:
+        with program.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RendererDown(f"cannot read {program}: {error.strerror}: build it with `make render`") from error
 
 
 _decode = msgspec.json.Decoder(protocol.Answer).decode
