@@ -1,6 +1,6 @@
 # `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
 .POSIX:
-.PHONY: help setup dev packages lint types test integration render check demo bench wheel lock pictures clean
+.PHONY: help setup dev packages testing lint types test integration render check demo bench wheel lock pictures clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -17,6 +17,9 @@ dev: ## the same, with what checks it
 packages: ## the Debian packages Trueup works with (root or sudo)
 	@scripts/packages
 
+testing: packages ## and those that only its tests need
+	@scripts/packages busybox-static
+
 lint: dev ## ruff and the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,13 +31,13 @@ types: dev ## mypy, strict
 test: dev ## unit, contract and property tests: no network, no container
 	$(BIN)/pytest -q -m "not integration"
 
-integration: dev packages ## real Podman, HAProxy, registry and Git servers
+integration: dev testing ## real Podman, HAProxy, registry and Git servers
 	$(BIN)/pytest -q -m integration
 
 render: ## the worker for Kustomize, Helm and Jsonnet, where Go is there
 	@scripts/render tools
 
-check: dev packages lint types render ## everything
+check: dev testing lint types render ## everything
 	@PYTHON=$(BIN)/python scripts/wheel
 	$(BIN)/pytest -q
 

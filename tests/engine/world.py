@@ -401,13 +401,14 @@ class World:
         """Until the loop is idle and the condition holds."""
         assert self.loop is not None and self._task is not None
         async with asyncio.timeout(limit_s):
-            quiet = 0
-            while quiet < 3:
+            quiet = 0  # over memory nothing waits for a thread or a process
+            wait_s, enough = (0.0, 10) if self.remotes else (0.002, 3)
+            while quiet < enough:
                 if self._task.done():
                     self._task.result()
                 busy = not self.loop.queue.idle or any(not self._gated(k) for k in self.loop._beside)
                 quiet = 0 if busy or not condition() else quiet + 1
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(wait_s)
         assert not self.loop.problems, self.loop.problems
 
     def _gated(self, key: str) -> bool:
