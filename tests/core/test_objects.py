@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trueup.core.bundle import make_bundle
 from trueup.core.model import Place
 from trueup.core.objects import (
     Malformed,
@@ -16,7 +17,6 @@ from trueup.core.objects import (
     containers,
     dig,
     dotted,
-    make_bundle,
     make_object,
     order,
     ref_of,
