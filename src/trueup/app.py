@@ -95,7 +95,7 @@ class Options(Struct, frozen=True, kw_only=True):
     environment: str = "default"
     poll_s: float = 15.0
     webhook: str = ""  # "127.0.0.1:9000": where forges' webhooks are taken
-    undo: Undo = Undo.REVERT
+    undo: Undo | None = None  # None: as the repository's trueup.yaml says
     executor: str = "container"  # "container" | "process"
     stand_ins: bool = False  # Debian packages may stand in for a base image that cannot be pulled
     notify: str = ""  # URL of one webhook, told on failure and recovery

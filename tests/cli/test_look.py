@@ -97,6 +97,29 @@ def test_retention_keeps_what_runs(state: Make, trueup: Trueup) -> None:
     assert "Ann <ann@example.org>" in trueup("why", "deployment/web", "--state", folder).stdout
 
 
+def test_a_person_erases_a_record_and_leaves_a_tombstone(state: Make, trueup: Trueup) -> None:
+    folder = str(state("mended"))
+    (only,) = json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)
+    assert (only["kind"], only["needed"]) == ("bundle", False)
+    asked = trueup("ledger", "erase", only["key"][:8], "--state", folder)
+    assert "say --yes" in str(asked.exception)
+    assert len(json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)) == 1
+    erased = trueup("ledger", "erase", only["key"][:8], "--why", "a name", "--yes", "--state", folder)
+    assert erased.exit_code == 0 and only["key"] in erased.stdout
+    assert "no record is kept" in trueup("ledger", "records", "--state", folder).stdout
+    assert trueup("ledger", "verify", "--state", folder).exit_code == 0
+    last = trueup("ledger", "timeline", "--state", folder).stdout.splitlines()[-1]
+    assert f"record {only['key'][:8]} was erased by uid:" in last and last.endswith(": a name")
+
+
+def test_what_runs_is_not_erased_and_an_unknown_key_is_named(state: Make, trueup: Trueup) -> None:
+    folder = str(state("undone"))
+    (only,) = json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)
+    assert only["needed"]
+    assert "is what runs" in str(trueup("ledger", "erase", only["key"], "--yes", "--state", folder).exception)
+    assert "no record 'beef'" in str(trueup("ledger", "erase", "beef", "--yes", "--state", folder).exception)
+
+
 @pytest.mark.parametrize("command", [["status"], ["history"], ["why", "web"], ["ledger", "verify"], ["ci", "list"]])
 def test_without_a_ledger_it_says_what_to_run(command: list[str], tmp_path: Path, trueup: Trueup) -> None:
     error = trueup(*command, "--state", str(tmp_path)).exception

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.core.events import (
+    CandidateChecked,
     Draft,
     Event,
     Fact,
@@ -141,6 +142,11 @@ class TestOtherVersions:
         assert event.fact == Sized(size_bytes=2048)
         assert event.version == 3
         assert read(stored(fact={"kind": "test.sized", "size_bytes": 5}, version=3)).fact == Sized(size_bytes=5)
+
+    def test_a_check_of_before_undo_was_a_setting_says_nothing_of_it(self) -> None:
+        event = decode(stored(fact={"kind": "candidate.checked", "errors": 0, "warnings": 2, "first": ""}, version=1))
+        assert event.fact == CandidateChecked(errors=0, warnings=2, undo="")
+        assert event.version == 2
 
     @pytest.mark.parametrize(
         ("body", "what"),

@@ -16,6 +16,7 @@ from trueup.core.settings import Settings, read
         ("pipelines: {required: [test]}\n", Settings(("test",))),
         ("pipelines: {required: []}\n", Settings(())),
         ("accept: [NetworkPolicy]\n", Settings(None, ("NetworkPolicy",))),
+        ("undo: pin\n", Settings(undo="pin")),
     ],
 )
 def test_states(text: str, settings: Settings) -> None:
@@ -30,6 +31,9 @@ def test_states(text: str, settings: Settings) -> None:
         ("pipelines:\n  required: test\n", 2, "a list of names was expected"),
         ("pipelines: [test]\n", 1, "a mapping was expected, not a list"),
         ("accept:\n  - NetworkPolicys\n", 2, "did you mean 'NetworkPolicy'?"),
+        ("accept: []\nundo: reverts\n", 2, "did you mean 'revert'?"),
+        ("undo: false\n", 1, "False is no way to undo a bad commit"),
+        ("environments:\n  - {name: a, path: b, undo: pinned}\n", 2, "did you mean 'pin'?"),
         ("- test\n", 1, "a mapping was expected, not a list"),
         ("pipelines: {\n", 1, ""),
     ],
@@ -41,6 +45,13 @@ def test_refuses_with_line_and_what_to_do(text: str, line: int, says: str) -> No
     assert findings[0].place.file == "trueup.yaml" and findings[0].place.line >= line
     assert says in findings[0].message and findings[0].fix
     assert isinstance(findings[0].place, Place)
+
+
+def test_an_environment_may_say_how_to_undo_by_itself() -> None:
+    text = "undo: pin\nenvironments: [{name: production, path: config, undo: none}]\n"
+    settings, findings = read(text.encode())
+    assert (settings.undo_here, settings.undo, findings) == ("none", "pin", ())
+    assert read(b"undo: pin\nenvironments: [{name: production, path: config}]\n")[0].undo_here == "pin"
 
 
 def test_every_key_is_documented() -> None:

@@ -326,6 +326,24 @@ async def test_undo_by_setting(tmp_path: Path, undo: Undo, runs: str) -> None:
         assert len(said) == 1 and said[0].startswith(f"undo: {undo.value}")
 
 
+@pytest.mark.parametrize(("says", "runs"), [("pin", "v1\n"), ("none", "crash\n"), ("revert", "v1\n")])
+async def test_undo_by_the_bad_commits_own_trueup_yaml(tmp_path: Path, says: str, runs: str) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        bad = await world.pushed({"app/main": "crash\n", "trueup.yaml": f"undo: {says}\n"})
+        assert world.running() == runs
+        assert (world.person.head() == bad) is (says != "revert")
+        said = [f.reason for f in (*await world.facts(ev.UndoHeld), *await world.facts(ev.PinnedOut))]  # type: ignore[attr-defined]
+        assert [s.partition(",")[0] for s in said] == ([] if says == "revert" else [f"undo: {says}"])
+
+
+async def test_what_up_was_told_of_undo_comes_before_trueup_yaml(tmp_path: Path) -> None:
+    async with World(tmp_path, policy=Policy(undo=Undo.REVERT)) as world:
+        await world.pushed(FIRST)
+        bad = await world.pushed({"app/main": "crash\n", "trueup.yaml": "undo: none\n"})
+        assert (world.running(), world.person.head() == bad) == ("v1\n", False)
+
+
 async def test_the_worlds_fault_is_held_and_never_undone(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.pushed(FIRST)

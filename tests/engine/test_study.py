@@ -72,6 +72,14 @@ async def test_required_pipelines_by_name_the_others_are_advisory(tmp_path: Path
     assert {g.name: decides(g, look.required) for g in look.triggered} == {"test": True, "deploy": False}
 
 
+async def test_how_a_bad_commit_is_undone_is_read_from_it(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    plain = remote.push(files("standard", tmp_path), "first")
+    told = remote.push({"trueup.yaml": "undo: pin\n"}, "second")
+    study, _ = study_of(remote)
+    assert [(await study.look("s", commit)).undo for commit in (plain, told)] == ["", "pin"]
+
+
 async def test_edits_state_digests_and_a_refused_match_states_nothing(tmp_path: Path) -> None:
     remote = MemoryRemote()
     commit = remote.push(files("standard", tmp_path), "first")

@@ -33,6 +33,9 @@ from trueup.core.model import (
 )
 from trueup.core.pipeline import Graph
 from trueup.core.reference import split
+from trueup.core.settings import FILE
+from trueup.core.settings import Settings as RepositorySettings
+from trueup.core.settings import read as read_settings
 from trueup.drivers.renderers.plain import render
 from trueup.drivers.sources.git import Git, Settings
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
@@ -169,7 +172,11 @@ class WorldStudy:
         graphs = (Graph(name="test", place=Place("pipeline"), dialect="none", jobs=()),) if "pipeline" in tree else ()
         repository = split(objects[0].images[0].text)[0] if objects and objects[0].images else "example.org/acme/web"
         buildable = (Buildable(repository, "", "app/Dockerfile", "app"),) if "app/main" in tree else ()
-        return Look((), objects, graphs, buildable)
+        settings = RepositorySettings()
+        if FILE in tree:
+            oid = tree[FILE].oid
+            settings, _ = read_settings((await self.sources[source].blobs([oid]))[oid])
+        return Look((), objects, graphs, buildable, undo=settings.undo_here)
 
     async def graphs(self, source: str, commit: str) -> Sequence[Graph]:
         return (await self.look(source, commit)).triggered

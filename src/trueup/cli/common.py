@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from trueup.core.layout import Layout
+from trueup.core.model import Principal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +34,16 @@ class Wall:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+
+def person() -> Principal:
+    """Who runs this command, as the kernel knows them."""
+    uid = os.getuid()
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = "no such user"
+    return Principal(f"uid:{uid} ({name})", "command line")
 
 
 def state_option(function: F) -> F:

@@ -1,4 +1,4 @@
-"""`trueup ledger verify|export|timeline|retain|checkpoint`."""
+"""`trueup ledger verify|export|timeline|retain|records|erase`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import click
 from rich.console import Console
 
 from trueup.cli import exits, reading
-from trueup.cli.common import Wall, emit, layout, output_option, run, state_option
+from trueup.cli.common import emit, layout, output_option, run, state_option
 from trueup.cli.errors import Stop
+from trueup.cli.records import erase, opened_for_writing
+from trueup.cli.records import records as records_command
 from trueup.cli.times import Duration, Size, size
 from trueup.core.layout import Layout
 from trueup.core.proof import Proven, Verification
@@ -28,7 +30,8 @@ Examples:
   trueup ledger verify
   trueup ledger export > ledger.ndjson
   trueup ledger timeline
-  trueup ledger retain --older-than 90d"""
+  trueup ledger retain --older-than 90d
+  trueup ledger erase 4b1d09e2 --why 'a name in a log'"""
 
 
 @click.group(epilog=EXAMPLES)
@@ -138,21 +141,13 @@ def retain(older_than: timedelta, larger_than: int, state: str | None, output: s
 
 
 async def _retain(where: Layout, older_than: timedelta, larger_than: int) -> Retained:
-    from trueup.store.keys import open_keys
-    from trueup.store.sqlite import open_ledger
-    from trueup.store.sqlite_records import open_records
-
     keep = needed(await reading.chronicle(where))
-    keys = open_keys(where.keys)
-    opened = await open_ledger(where.ledger, clock=Wall(), signer=keys.signer)
-    try:
-        records = await open_records(where.records, clock=Wall(), secret=keys.records, ledger=opened)
-        try:
-            return await records.retain(max_age_s=older_than.total_seconds(), max_bytes=larger_than, keep=keep)
-        finally:
-            await records.close()
-    finally:
-        await opened.close()
+    async with opened_for_writing(where) as records:
+        return await records.retain(max_age_s=older_than.total_seconds(), max_bytes=larger_than, keep=keep)
+
+
+ledger.add_command(records_command)
+ledger.add_command(erase)
 
 
 def needed(known: Chronicle) -> set[str]:

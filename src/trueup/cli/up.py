@@ -31,9 +31,8 @@ from trueup.store.sqlite import open_readonly
 @click.option(
     "--undo",
     type=click.Choice([u.value for u in Undo]),
-    default=Undo.REVERT.value,
-    show_default=True,
-    help="A bad push: undone by a commit, only not run again, or left to a person.",
+    help="A bad push: undone by a commit, only not run again, or left to a person. "
+    "[default: as trueup.yaml says, else revert]",
 )
 @click.option(
     "--executor",
@@ -52,7 +51,7 @@ def up(
     target: str,
     poll: float,
     webhook: str,
-    undo: str,
+    undo: str | None,
     executor: str,
     stand_ins: bool,
     notify: str,
@@ -78,7 +77,7 @@ def up(
         environment=environment,
         poll_s=poll,
         webhook=webhook,
-        undo=Undo(undo),
+        undo=Undo(undo) if undo else None,
         executor=executor,
         stand_ins=stand_ins,
         notify=notify,

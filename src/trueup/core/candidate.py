@@ -136,6 +136,7 @@ class CandidateState(Struct, frozen=True):
     warnings: int = 0
     findings: str = ""
     first_error: str = ""
+    undo: Undo | None = None  # as its trueup.yaml says
     planned: bool = False
     required: tuple[str, ...] = ()
     advisory: tuple[str, ...] = ()
@@ -311,6 +312,7 @@ def _candidate(state: CandidateState, event: ev.Event) -> CandidateState:
                 warnings=f.warnings,
                 findings=f.record,
                 first_error=f.first,
+                undo=Undo(f.undo) if f.undo else None,
             )
         case ev.CandidateRuns(required=required, advisory=advisory, anew=anew):
             # What turned green stays so while its runs are run again: nothing else is rolled out in its place.
@@ -424,16 +426,22 @@ def newest_green(source: SourceState, candidates: Mapping[str, CandidateState]) 
     return max((c for c in green if c.verdict is Verdict.GREEN), key=lambda c: c.number, default=None)
 
 
+def undo_of(candidate: CandidateState, told: Undo | None) -> Undo:
+    """What happens to this Candidate when it is bad: as `up` was told, else as its commit says, else reverted."""
+    return told or candidate.undo or Undo.REVERT
+
+
 def wanted(
     source: SourceState,
     candidates: Mapping[str, CandidateState],
     application: ApplicationState,
-    undo: Undo = Undo.REVERT,
+    undo: Undo | None = None,
 ) -> tuple[str, str]:
     """Which Candidate the application should run, and why ("" and "" when there is none).
 
     The newest green one; when that one is condemned, pinned out or terminated, the last good one; a rollback asked
-    for by a person until a later Candidate is green. With `undo` NONE a condemned one stays as it is.
+    for by a person until a later Candidate is green. With undo NONE a condemned one stays as it is.
+    `undo` is what `up` was told (see `undo_of`).
     """
     newest = newest_green(source, candidates)
     if newest is None:
@@ -443,7 +451,7 @@ def wanted(
         if wish.candidate not in application.condemned:
             return wish.candidate, "rollback"
         return application.last_good, "undo"
-    condemned = newest.id in application.condemned and undo is not Undo.NONE
+    condemned = newest.id in application.condemned and undo_of(newest, undo) is not Undo.NONE
     if condemned or newest.id in source.pinned or newest.id in application.terminated:
         return application.last_good, "undo"
     return newest.id, "push"

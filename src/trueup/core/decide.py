@@ -24,6 +24,7 @@ from trueup.core.candidate import (
     Write,
     WriteState,
     newest_green,
+    undo_of,
     wanted,
 )
 from trueup.core.model import Fault, Health, Judgement
@@ -32,7 +33,7 @@ from trueup.core.model import Fault, Health, Judgement
 class Policy(Struct, frozen=True):
     """What an environment allows. The defaults are those of a repository without `trueup.yaml`."""
 
-    undo: Undo = Undo.REVERT
+    undo: Undo | None = None  # None: as the commit's own trueup.yaml says
     max_sick_share: float = 0.5  # of all applications; above it nothing is undone
     min_sick: int = 3  # below this many sick ones the share does not count
     write_back: bool = True
@@ -231,7 +232,8 @@ def _decide_undo(state: SourceState, seen: SourceSeen, policy: Policy) -> tuple[
     bad = pending_undo(state, seen.candidates, seen.applications, policy)
     if not bad:
         return ()
-    if policy.undo is Undo.NONE:
+    undo = undo_of(seen.candidates[bad], policy.undo)
+    if undo is Undo.NONE:
         return (HoldUndo(bad, "undo: none, a person decides: push a commit that mends it, or `trueup rollback`"),)
     done = state.write_for("undo", bad)
     if done and done.state is WriteState.REFUSED:
@@ -241,7 +243,7 @@ def _decide_undo(state: SourceState, seen: SourceSeen, policy: Policy) -> tuple[
     facts = seen.undo
     if facts is None or not facts.good:
         return (HoldUndo(bad, "there is no last good Candidate to go back to"),)
-    if policy.undo is Undo.PIN:
+    if undo is Undo.PIN:
         return (PinOut(bad, "undo: pin"),)
     if not facts.good_in_history or not facts.bad_in_history:
         why = "history was rewritten since"

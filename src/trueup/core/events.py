@@ -167,8 +167,11 @@ class CandidateCreated(Fact, frozen=True, tag="candidate.created"):
 
 
 class CandidateChecked(Fact, frozen=True, tag="candidate.checked"):
+    VERSION = 2  # 1 had no `undo`
+
     errors: int
     warnings: int
+    undo: str  # "revert" | "pin" | "none": what its trueup.yaml says; "": nothing
     record: str = ""  # findings
     first: str = ""  # first error, one line
 

@@ -74,7 +74,9 @@ FACTS: tuple[type[Fact], ...] = tuple(
 )
 
 # (kind, version it was written in) → what makes it the next version.
-UPCASTS: Mapping[tuple[str, int], Upcast] = {}
+UPCASTS: Mapping[tuple[str, int], Upcast] = {
+    ("candidate.checked", 1): lambda data: {**data, "undo": ""},
+}
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _sha256 = hashlib.sha256()

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from msgspec import Struct
 
 from trueup.core import support
+from trueup.core.candidate import Undo
 from trueup.core.model import Finding, Json, Place, Severity
 from trueup.core.objects import dotted
 from trueup.core.yamldoc import Doc, Schema, YamlFault, documents
@@ -23,6 +24,10 @@ KEYS: Mapping[str, str] = {
     "environments": "Where what runs is stated, when the repository holds more than one kustomization, chart or folder "
     "of manifests: a list of `{name, path}`, in the order in which a change goes through them; `values` lists values "
     "files of a chart, later ones win. Paths are from the root of the repository. One environment is run so far.",
+    "environments[].undo": "The same as `undo`, for this environment alone.",
+    "undo": "What becomes of a bad commit: `revert`: the last good one runs again and a commit says so (as without "
+    "this key); `pin`: it runs again, Git is left alone; `none`: the rollout stays stopped and a person decides. The "
+    "bad commit's own file counts; `trueup up --undo` comes before it.",
     "accept": "Parts of Kubernetes that one host cannot honour and that would weaken a promise, accepted by name.",
 }
 
@@ -34,14 +39,21 @@ class Environment(Struct, frozen=True):
     path: str
     place: Place
     values: tuple[str, ...] = ()
+    undo: str = ""
 
 
 class Settings(Struct, frozen=True):
-    """`required` None: every pipeline that a push triggers."""
+    """`required` None: every pipeline that a push triggers. `undo` "": not stated."""
 
     required: tuple[str, ...] | None = None
     accept: tuple[str, ...] = ()
     environments: tuple[Environment, ...] = ()
+    undo: str = ""
+
+    @property
+    def undo_here(self) -> str:
+        """Of the environment that is run: the first one, when any is stated."""
+        return (self.environments[0].undo if self.environments else "") or self.undo
 
 
 def read(data: bytes) -> tuple[Settings, tuple[Finding, ...]]:
@@ -60,11 +72,16 @@ def read(data: bytes) -> tuple[Settings, tuple[Finding, ...]]:
     required = (body.get("pipelines") or {}).get("required")
     environments = tuple(
         Environment(
-            e["name"], _clean(e["path"]), doc.place("environments", i), tuple(map(_clean, e.get("values") or ()))
+            e["name"],
+            _clean(e["path"]),
+            doc.place("environments", i),
+            tuple(map(_clean, e.get("values") or ())),
+            e.get("undo") or "",
         )
         for i, e in enumerate(body.get("environments") or ())
     )
-    return Settings(None if required is None else tuple(required), tuple(body.get("accept") or ()), environments), ()
+    accept = tuple(body.get("accept") or ())
+    return Settings(None if required is None else tuple(required), accept, environments, body.get("undo") or ""), ()
 
 
 def _clean(path: str) -> str:
@@ -76,7 +93,8 @@ def _findings(doc: Doc) -> Iterator[Finding]:
     if not isinstance(doc.body, dict):
         yield _wrong(doc, (), f"a mapping was expected, not {_kind(doc.body)}", "Start with a key, `pipelines:`.")
         return
-    yield from _unknown(doc, (), doc.body, {"pipelines", "accept", "environments"})
+    yield from _unknown(doc, (), doc.body, {"pipelines", "accept", "environments", "undo"})
+    yield from _undo(doc, ("undo",), doc.body.get("undo"))
     yield from _environments(doc, doc.body.get("environments"))
     pipelines = doc.body.get("pipelines")
     if isinstance(pipelines, dict):
@@ -95,7 +113,15 @@ def _findings(doc: Doc) -> Iterator[Finding]:
             yield _wrong(doc, ("accept", at), f"{name!r} is nothing that can be accepted{_near(name, known)}", fix)
 
 
-_ENVIRONMENT = {"name", "path", "values"}
+def _undo(doc: Doc, where: tuple[str | int, ...], value: Json) -> Iterator[Finding]:
+    known = [undo.value for undo in Undo]
+    if value is None or value in known:
+        return
+    fix = f"Write one of {', '.join(known)}."
+    yield _wrong(doc, where, f"{value!r} is no way to undo a bad commit{_near(str(value), known)}", fix)
+
+
+_ENVIRONMENT = {"name", "path", "values", "undo"}
 
 
 def _environments(doc: Doc, value: Json) -> Iterator[Finding]:
@@ -114,6 +140,7 @@ def _environments(doc: Doc, value: Json) -> Iterator[Finding]:
             if not isinstance(one.get(key), str) or not one[key]:
                 yield _wrong(doc, (*where, key) if key in one else where, f"{key}: a text was expected", fix)
         yield from _names(doc, (*where, "values"), one.get("values"))
+        yield from _undo(doc, (*where, "undo"), one.get("undo"))
         for path in _paths(one):
             if path.startswith("/") or ".." in path.split("/"):
                 message = f"{path!r} leads out of the repository"

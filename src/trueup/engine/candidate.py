@@ -40,6 +40,7 @@ class Look(Struct, frozen=True):
     triggered: tuple[Graph, ...]  # pipelines that a push of this commit starts and that run natively
     buildable: tuple[Buildable, ...]  # by convention: when no pipeline builds it, Trueup does
     required: tuple[str, ...] | None = None  # which pipelines decide, by name or file; None: all that are triggered
+    undo: str = ""  # as trueup.yaml says; "": nothing
 
 
 class Study(Protocol):
@@ -175,7 +176,7 @@ class CandidateLoop:
             look = await self._look(state)
         except CommitRefused as error:
             refused = " ".join(str(error).split())
-            await self._book.write(state.id, state.seq, [ev.CandidateChecked(1, 0, "", refused)])
+            await self._book.write(state.id, state.seq, [ev.CandidateChecked(1, 0, "", first=refused)])
             return
         errors = [f for f in look.findings if f.severity is Severity.ERROR]
         warnings = sum(f.severity is Severity.WARNING for f in look.findings)
@@ -183,7 +184,8 @@ class CandidateLoop:
         if look.findings:
             record = await self._records.put("findings", _findings.encode(look.findings), stream=state.id)
         first = f"{errors[0].place}: {errors[0].message}" if errors else ""
-        await self._book.write(state.id, state.seq, [ev.CandidateChecked(len(errors), warnings, record, first)])
+        fact = ev.CandidateChecked(len(errors), warnings, look.undo, record, first)
+        await self._book.write(state.id, state.seq, [fact])
 
     async def _plan_runs(self, state: CandidateState) -> None:
         look = await self._look(state)

@@ -139,6 +139,7 @@ class RepositoryStudy:
             tuple(g for g in graphs if triggers(g, happened)),
             buildable(reading.found, reading.rendered.objects),
             reading.settings.required,
+            reading.settings.undo_here,
         )
 
     async def graphs(self, source: str, commit: str) -> Sequence[Graph]:

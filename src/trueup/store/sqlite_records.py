@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 from trueup.core.events import Erased
 from trueup.core.ledger import ADMINISTRATION
@@ -64,6 +65,16 @@ class RecordsDamaged(Exception):
     """The file cannot be read; the message names it and what to do."""
 
 
+class Row(Struct, frozen=True):
+    """A record as it is listed."""
+
+    key: str
+    kind: str
+    stream: str
+    time_s: float
+    size: int  # as stored
+
+
 async def open_records(path: str, *, clock: Clock, secret: bytes, ledger: Ledger) -> SqliteRecords:
     """Open the records for reading and writing, making the file when there is none.
 
@@ -90,6 +101,11 @@ class ReadonlyRecords:
     async def expired(self, before_s: float, max_bytes: int, keep: Set[str]) -> tuple[list[str], int, int]:
         """What retention removes, how many bytes that frees, and how many are left."""
         return await self._ask(partial(_expired, before_s=before_s, max_bytes=max_bytes, keep=keep))
+
+    async def listed(self) -> tuple[Row, ...]:
+        """Every record, newest first, without its content."""
+        select = "SELECT key, kind, stream, time, size FROM records ORDER BY time DESC, key"
+        return await self._ask(lambda connection: tuple(Row(*row) for row in connection.execute(select)))
 
     async def close(self) -> None:
         if self._connection is not None:

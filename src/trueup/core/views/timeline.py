@@ -49,7 +49,7 @@ def moment(chronicle: Chronicle, event: ev.Event) -> Moment | None:
         or _candidate(event.fact)
         or _run(chronicle, event)
         or _application(chronicle, event.fact, event.by.name)
-        or _other(event.fact)
+        or _other(event.fact, event.by.name)
     )
     if said is None:
         return None
@@ -276,10 +276,10 @@ def _held_changes(held: ev.ChangesHeld) -> Said:
 HEALTH_TONE = {"healthy": Tone.GOOD, "degraded": Tone.BAD, "missing": Tone.BAD, "unknown": Tone.WAITS}
 
 
-def _other(fact: ev.Fact) -> Said:
+def _other(fact: ev.Fact, by: str) -> Said:
     match fact:
-        case ev.Erased(why=why):
-            return f"a record was erased{_because(why)}", Tone.PLAIN
+        case ev.Erased(why=why, record=record):
+            return f"record {record[:8]} was erased by {by}{_because(why)}", Tone.PLAIN
         case _:
             return None
 
