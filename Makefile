@@ -1,6 +1,6 @@
 # `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
 .POSIX:
-.PHONY: help setup dev packages testing lint types test integration render check demo bench wheel lock pictures clean
+.PHONY: help setup dev packages testing lint types test integration render sops check demo bench wheel lock pictures clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -37,7 +37,10 @@ integration: dev testing ## real Podman, HAProxy, registry and Git servers
 render: ## the worker for Kustomize, Helm and Jsonnet, where Go is there
 	@scripts/render tools
 
-check: dev testing lint types render ## everything
+sops: ## what opens files that SOPS encrypted, where Go is there
+	@scripts/sops tools
+
+check: dev testing lint types render sops ## everything
 	@PYTHON=$(BIN)/python scripts/wheel
 	$(BIN)/pytest -q
 

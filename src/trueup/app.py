@@ -19,6 +19,7 @@ from typing import Any
 from aiohttp import web
 from msgspec import Struct, structs
 
+from trueup.agent.process import keep_memory_closed
 from trueup.core import address, proof
 from trueup.core import decide as d
 from trueup.core import events as ev
@@ -46,6 +47,7 @@ from trueup.drivers.notify.webhook import Webhook, WebhookSettings
 from trueup.drivers.renderers import program
 from trueup.drivers.renderers.kept import Kept
 from trueup.drivers.renderers.worker import Limits, Workers
+from trueup.drivers.secrets.sops import Sops
 from trueup.drivers.secrets.vault import FileVault
 from trueup.drivers.sources import credentials_from, folder, signing_from
 from trueup.drivers.sources.git import Git, Settings
@@ -56,6 +58,7 @@ from trueup.engine.builds import ConventionBuilds, Secrets
 from trueup.engine.housekeeping import Housekeeping
 from trueup.engine.joblog import JobLog
 from trueup.engine.loop import Loop, Parts, Watched, source_id
+from trueup.engine.opening import Opener
 from trueup.engine.pipelines import Parts as PipelineParts
 from trueup.engine.pipelines import Pipelines
 from trueup.engine.registry import Registry
@@ -73,6 +76,7 @@ from trueup.store.state import State, open_state, vault_key
 Work = Callable[[], Coroutine[Any, Any, None]]
 SHIMS = Path(__file__).parent / "shims"
 OWN = "TRUEUP_"  # secrets with this prefix are Trueup's own and never reach a pipeline
+SOPS = "SOPS_"  # nor do keys: what a repository holds sealed is sealed for its pipelines too
 
 
 class Wall:
@@ -108,13 +112,14 @@ class NotUsable(Exception):
 # --- one look, no loop ---------------------------------------------------------------------------
 
 
-async def read_folder(path: str, today: dt.date, rendering: Rendering) -> Reading:
-    """The repository at `path` as it stands on disk, committed or not. Raises NotUsable, RendererDown."""
+async def read_folder(path: str, today: dt.date, rendering: Rendering, opener: Opener | None = None) -> Reading:
+    """The repository at `path` as it stands on disk, committed or not. Without `opener`, what SOPS encrypted is only
+    named. Raises NotUsable, RendererDown, NoKey."""
     root = Path(path).resolve()
     try:
         tree, blobs = await asyncio.to_thread(folder.read, root, convention.wanted)
         given = Given("folder", Folders(tree), folder.contents(root, tree))
-        return await study(given, blobs, root.name, checker(today), rendering)
+        return await study(given, blobs, root.name, checker(today), rendering, opener)
     except OSError as error:
         raise NotUsable(str(error)) from error
 
@@ -399,6 +404,7 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         raise NotUsable(
             "this starts containers, a bridge and a proxy on the machine: run it as root (sudo trueup up …)"
         )
+    keep_memory_closed()
     await asyncio.to_thread(prepare_state, layout)
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(layout, clock))
@@ -465,6 +471,7 @@ async def _assemble(
         {id: f"refs/heads/{w.branch}" for id, w in watched.items()},
         checker(clock.now().date()),
         renderer=renderer,
+        unsealer=unsealer(options, vault, {id: owners.of(w.url) for id, w in watched.items()}),
     )
 
     def open_log(candidate: str, name: str, secrets: Mapping[str, str]) -> JobLog:
@@ -542,13 +549,24 @@ def _pipeline_parts(options: Options, state: State, builder: Buildah, way: Outsi
 
 
 def pipeline_secrets(vault: FileVault) -> Secrets:
-    """The vault as pipelines and builds see it: without Trueup's own secrets."""
+    """The vault as pipelines and builds see it: without Trueup's own secrets and the keys of what Git holds sealed."""
 
     async def values(repository: str, environment: str) -> Mapping[str, str]:
         every = await vault.values(repository, environment)
-        return {name: value for name, value in every.items() if not name.startswith(OWN)}
+        return {name: value for name, value in every.items() if not name.startswith((OWN, SOPS))}
 
     return values
+
+
+def unsealer(options: Options, vault: FileVault, owned: Mapping[str, str]) -> Sops:
+    """What opens files that SOPS encrypted: with the repository's own keys, else those of the environment. `owned`:
+    a source's id → what its secrets are kept under."""
+
+    async def values(source: str) -> Mapping[str, str]:
+        return {**options.environ, **await vault.values(owned[source], options.environment)}
+
+    named = options.environ.get(f"{OWN}SOPS", "")
+    return Sops(program.find(named, program.SOPS_PROGRAM), values, uid=program.WORKER_UID)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from trueup.core.model import (
 )
 from trueup.core.render import Asked, Folders
 from trueup.core.render import Output as Rendering
+from trueup.core.sealed import Opened
 
 Output: TypeAlias = Callable[[bytes], None]  # raw bytes as they come; the receiver masks and stores
 
@@ -110,6 +111,18 @@ class SourceError(Exception):
 
 class CommitRefused(SourceError):
     """This commit holds a path that is never read or written (`..`, `.git`): its own fault, the next push mends it."""
+
+
+class NoKey(SourceError):
+    """No key that was set opens an encrypted file: not the commit's fault. It is read again until a key is there."""
+
+
+class Unsealer(Protocol):
+    """Opens what is encrypted in a repository."""
+
+    async def open(self, source: str, files: Mapping[str, bytes]) -> Opened:
+        """Each file of `files`, by path: in the clear, or what is wrong with it. Raises NoKey."""
+        ...
 
 
 class Pushed(Struct, frozen=True):

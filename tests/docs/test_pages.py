@@ -72,6 +72,7 @@ DRIVERS = {
     "notify": ("NOTIFY", "docs/git.md"),
     "builders": ("BUILDERS", "docs/images.md"),
     "sources": ("SOURCES", "docs/git.md"),
+    "secrets": ("SECRETS", "docs/secrets.md"),
 }
 
 

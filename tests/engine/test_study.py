@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import pytest
 from trueup.app import checker
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.model import BuiltImage, Place, Severity
+from trueup.core.sealed import Fault, Opened
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
 from trueup.engine.candidate import decides
 from trueup.engine.planning import BundleRefused
 from trueup.engine.study import RepositoryStudy
+from trueup.ports import NoKey
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TODAY = date(2026, 11, 1)
@@ -114,3 +117,71 @@ async def test_a_wrong_trueup_yaml_is_an_error_with_its_line(tmp_path: Path) -> 
     commit = remote.push(files("standard", tmp_path) | {"trueup.yaml": "\npipeline: {}\n"}, "first")
     errors = [f for f in (await study_of(remote)[0].look("s", commit)).findings if f.severity is Severity.ERROR]
     assert [(str(f.place), f.rule) for f in errors] == [("trueup.yaml:2", "settings-unknown-key")]
+
+
+# --- what SOPS encrypted ---------------------------------------------------------------------------
+
+
+class Opener:
+    """The port `Unsealer`: knows what each file holds."""
+
+    def __init__(self, clear: Mapping[str, bytes | Fault]) -> None:
+        self.clear, self.asked = clear, 0
+
+    async def open(self, repository: str, files: Mapping[str, bytes]) -> Opened:
+        self.asked += 1
+        if not self.clear:
+            raise NoKey(f"{', '.join(files)}: no key")
+        return {path: self.clear[path] for path in files}
+
+
+BOX = "ENC[AES256_GCM,data:aGk=,iv:aa,tag:bb,type:str]"
+SEALED = f"""\
+apiVersion: v1
+kind: Secret
+metadata: {{name: db}}
+stringData:
+  password: {BOX}
+sops:
+  mac: {BOX}
+"""
+CLEAR = b"apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData:\n  password: hunter2\n"
+BAD = CLEAR.replace(b"stringData:", b"data:").replace(b"hunter2", b"hunter2!")
+
+
+def sealed_study(clear: Mapping[str, bytes | Fault]) -> tuple[RepositoryStudy, str, Opener]:
+    remote = MemoryRemote()
+    commit = remote.push({"k8s/secret.yaml": SEALED, "notes.yaml": f"a: {BOX}\nsops:\n  mac: {BOX}\n"}, "first")
+    opener, refs = Opener(clear), {"s": "refs/heads/main"}
+    study = RepositoryStudy({"s": MemorySource(remote)}, {"s": "shop"}, refs, checker(TODAY), unsealer=opener)
+    return study, commit, opener
+
+
+async def test_what_sops_encrypted_runs_as_it_is_in_the_clear() -> None:
+    study, commit, opener = sealed_study({"k8s/secret.yaml": CLEAR})
+    look = await study.look("s", commit)
+    assert [f for f in look.findings if f.severity is not Severity.NOTE] == []
+    bundle = await study.bundle(ApplicationState(id="a"), CandidateState(id="c", source="s", commit=commit))
+    assert [o.body["stringData"] for o in bundle.objects] == [{"password": "hunter2"}]
+    assert opener.asked == 1, "one look at a commit opens its files once"
+
+
+async def test_without_a_key_nothing_is_decided_and_it_is_asked_for_again() -> None:
+    study, commit, opener = sealed_study({})
+    for count in (1, 2):
+        with pytest.raises(NoKey, match=r"k8s/secret\.yaml: no key"):
+            await study.look("s", commit)
+        assert opener.asked == count
+
+
+async def test_a_damaged_file_makes_the_commit_red() -> None:
+    study, commit, _ = sealed_study({"k8s/secret.yaml": Fault("its MAC does not match", "Restore it.")})
+    (error,) = [f for f in (await study.look("s", commit)).findings if f.severity is Severity.ERROR]
+    assert (error.rule, str(error.place)) == ("sops-not-opened", "k8s/secret.yaml")
+
+
+async def test_no_finding_quotes_what_was_sealed() -> None:
+    study, commit, _ = sealed_study({"k8s/secret.yaml": BAD})
+    findings = (await study.look("s", commit)).findings
+    assert [f for f in findings if f.severity is Severity.ERROR], "the host refuses what is no base64"
+    assert not [f for f in findings if "hunter2" in f"{f.message} {f.fix}"]

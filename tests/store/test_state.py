@@ -46,6 +46,31 @@ def test_a_vaults_key_stays_the_same(tmp_path: Path) -> None:
     assert len(vault_key(layout)) == 32
 
 
+async def test_keys_stand_apart_from_what_they_open(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "state"), str(tmp_path / "keys"))
+    async with open_state(layout, Clock()) as state:
+        record = await state.records.put("bundle", b"hunter2")
+    vault = vault_key(layout)
+    everything = b"".join(p.read_bytes() for p in Path(layout.root).rglob("*") if p.is_file())
+    assert b"hunter2" not in everything
+    assert vault not in everything
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "keys").glob("*/*")} == {0o600}
+    elsewhere = Layout(layout.root, str(tmp_path / "another home"))
+    async with open_state(elsewhere, Clock()) as state:
+        assert await state.records.get(record) == b"hunter2"
+    assert vault_key(elsewhere) == vault
+    for key in (tmp_path / "keys").glob("*/*"):
+        key.unlink()
+    async with open_state(layout, Clock()) as state:
+        assert await state.records.get(record) is None, "a copy of the folder alone opens nothing"
+
+
+def test_keys_that_were_made_inside_stay_there(tmp_path: Path) -> None:
+    inside = vault_key(Layout(str(tmp_path / "state")))
+    assert vault_key(Layout(str(tmp_path / "state"), str(tmp_path / "keys"))) == inside
+    assert not (tmp_path / "keys").exists()
+
+
 def test_a_new_stream_is_named_by_kind_and_time_and_never_twice() -> None:
     names = {new_stream("run", Clock()) for _ in range(1000)}
     assert len(names) == 1000

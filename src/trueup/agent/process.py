@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import logging
 import os
 import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -38,9 +40,20 @@ async def serve(layout: Layout) -> None:
     """Keep this host until SIGTERM or `down`. Raises AlreadyRuns, and whatever keeps it from starting."""
     folder = Path(layout.agent)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keep_memory_closed()
     with _locked(folder / "lock"):
         async with _assembled(layout) as (agent, service):
             await _until_asked(agent, service)
+
+
+_PR_SET_DUMPABLE = 4
+
+
+def keep_memory_closed() -> None:
+    """No core file of this process, and no other process reads its memory: Secrets are in it. Programs that it starts
+    are not concerned. Source: prctl(2), PR_SET_DUMPABLE."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 @contextlib.contextmanager

@@ -63,13 +63,17 @@ def output_option(function: F) -> F:
 def layout(state: str | None) -> Layout:
     """The state folder: --state, else TRUEUP_STATE, else the XDG state folder of this user.
 
-    Source: XDG Base Directory Specification 0.8, $XDG_STATE_HOME."""
+    Keys that open what is sealed in it stand apart: in TRUEUP_KEYS, else in this user's XDG configuration folder.
+    Source: XDG Base Directory Specification 0.8, $XDG_STATE_HOME, $XDG_CONFIG_HOME."""
     given = state or click.get_current_context().find_root().obj or os.environ.get("TRUEUP_STATE")
     if not given:
         from platformdirs import user_state_path
 
         given = str(user_state_path("trueup"))
-    return Layout(str(Path(given).expanduser().absolute()))
+    from platformdirs import user_config_path
+
+    apart = os.environ.get("TRUEUP_KEYS") or str(user_config_path("trueup") / "keys")
+    return Layout(str(Path(given).expanduser().absolute()), str(Path(apart).expanduser().absolute()))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -25,9 +25,9 @@ class Asked(Struct, frozen=True):
 
 
 async def plan(where: Layout, asked: Asked) -> PlanView:
-    """Raises NotUsable, SourceError, TargetDown, Unknown."""
+    """Raises NotUsable, SourceError, NoKey, TargetDown, Unknown."""
     known = await reading.chronicle(where) if Path(where.ledger).exists() else Chronicle()
-    async with open_revision(where, asked.repository, asked.commit) as wanted:
+    async with open_revision(where, asked.repository, asked.commit, keys=True) as wanted:
         name = wanted.reading.found.name
         state = _application(known, asked.application, name)
         live = await _live(where, state)

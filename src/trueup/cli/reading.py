@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
 
 import msgspec
 
@@ -63,13 +62,13 @@ async def now(layout: Layout) -> Now | None:
 
 async def bundles(layout: Layout, known: Chronicle) -> Mapping[str, Bundle]:
     """Application id → the Bundle last applied there; without those whose record is gone."""
-    from trueup.store.keys import read_key
+    from trueup.store.keys import read_key, sealing_key
     from trueup.store.sqlite_records import ReadonlyRecords
 
     found: dict[str, Bundle] = {}
     if not os.path.exists(layout.records):
         return found
-    key = await asyncio.to_thread(read_key, Path(layout.keys) / "records.key", 32)
+    key = await asyncio.to_thread(read_key, sealing_key(layout, "records.key"), 32)
     records = ReadonlyRecords(layout.records, key)
     try:
         for id, state in known.applications.items():

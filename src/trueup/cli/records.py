@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -90,13 +89,13 @@ def _one(listed: tuple[Record, ...], key: str) -> Record:
 
 
 async def _listed(where: Layout) -> tuple[Record, ...]:
-    from trueup.store.keys import read_key
+    from trueup.store.keys import read_key, sealing_key
     from trueup.store.sqlite_records import ReadonlyRecords
 
     known = await reading.chronicle(where)
     if not os.path.exists(where.records):
         return ()
-    key = await asyncio.to_thread(read_key, Path(where.keys) / "records.key", 32)
+    key = await asyncio.to_thread(read_key, sealing_key(where, "records.key"), 32)
     opened = ReadonlyRecords(where.records, key)
     try:
         rows = await opened.listed()
@@ -149,13 +148,13 @@ async def _erase(where: Layout, key: str, why: str) -> None:
 @contextlib.asynccontextmanager
 async def opened_for_writing(where: Layout) -> AsyncIterator[SqliteRecords]:
     """The records with their ledger, beside a running `trueup up` or without one. Raises Away."""
-    from trueup.store.keys import open_keys
     from trueup.store.sqlite import open_ledger
     from trueup.store.sqlite_records import open_records
+    from trueup.store.state import keys_of
 
     if not os.access(where.ledger, os.W_OK):
         raise Away(f"{where.ledger} cannot be written by this user; run as the one who started trueup up")
-    keys = open_keys(where.keys)
+    keys = keys_of(where)
     opened = await open_ledger(where.ledger, clock=Wall(), signer=keys.signer)
     try:
         records = await open_records(where.records, clock=Wall(), secret=keys.records, ledger=opened)

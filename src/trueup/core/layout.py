@@ -12,6 +12,7 @@ class Layout(Struct, frozen=True):
     """The one folder (`--state`) that holds everything `trueup up` keeps."""
 
     root: str
+    apart: str = ""  # a folder outside for the keys that open what is sealed here; "" for none
 
     def __truediv__(self, name: str) -> str:
         return str(PurePath(self.root) / name)

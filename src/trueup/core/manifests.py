@@ -13,7 +13,8 @@ class Manifest(Struct, frozen=True):
     to that: the document of the base that it comes from, the template, or the whole file."""
 
     object: Object
-    doc: Doc
+    doc: Doc  # of a sealed file: as it stands in Git, encrypted
+    sealed: bool = False  # its file is encrypted by SOPS
 
 
 class Rendered(Struct, frozen=True):

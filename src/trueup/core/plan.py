@@ -158,6 +158,7 @@ def release(planned: Plan, approved: Collection[str]) -> Plan:
 
 # Fields that the target writes; never part of what Git states
 SERVER_FIELDS = frozenset({"uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink"})
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _SECRET_FIELDS = ("data", "stringData")
 
 
@@ -188,6 +189,10 @@ def _stated(body: Json, key: bytes) -> Json:
         for name in _SECRET_FIELDS:
             if isinstance(stated.get(name), dict):
                 stated[name] = {field: Hidden(_keyed(key, value)) for field, value in stated[name].items()}
+        annotations = stated["metadata"].get("annotations") if isinstance(metadata, dict) else None
+        if isinstance(annotations, dict) and LAST_APPLIED in annotations:  # kubectl keeps the whole Secret in it
+            copied = {**annotations, LAST_APPLIED: Hidden(_keyed(key, annotations[LAST_APPLIED]))}
+            stated["metadata"] = {**stated["metadata"], "annotations": copied}
     return stated
 
 

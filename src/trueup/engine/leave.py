@@ -6,6 +6,7 @@ Everything is found by the folder and its label. Never touches what another stat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,6 +19,7 @@ from trueup.core.layout import LABEL_STATE, Layout
 from trueup.drivers.builders.index import Index
 from trueup.drivers.targets.host import Host
 from trueup.engine.registry import Registry
+from trueup.store.keys import SEALING, sealing_key
 
 PODMAN_S = 120.0
 AGENT_S = 30.0
@@ -106,9 +108,18 @@ async def forget(layout: Layout, environ: Mapping[str, str]) -> None:
     for name in names:
         await _podman(layout, environ, "rmi", "--force", name)
     try:
-        await asyncio.to_thread(shutil.rmtree, layout.root)
+        await asyncio.to_thread(_forget, layout)
     except OSError as error:
         raise NotLeft(f"{error.filename}: {error.strerror}; remove it by hand: rm -r {layout.root}") from error
+
+
+def _forget(layout: Layout) -> None:
+    apart = [sealing_key(layout, name) for name in SEALING]
+    shutil.rmtree(layout.root)
+    for key in apart:
+        key.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        apart[0].parent.rmdir()
 
 
 def _weigh(layout: Layout) -> list[Kept]:

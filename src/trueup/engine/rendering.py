@@ -7,7 +7,7 @@ finding; a renderer that is not there raises, so that nothing is called the repo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 
 from trueup.core.application import Application, Part, Plain
 from trueup.core.manifests import Manifest, Rendered
@@ -15,9 +15,11 @@ from trueup.core.model import Finding, ImageUse, Json, Oid, Place, Severity, Tre
 from trueup.core.objects import Malformed, containers, dotted, make_object
 from trueup.core.placing import Places
 from trueup.core.render import Asked, Kustomize, Made, Output
+from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, YamlFault, documents
 from trueup.drivers.renderers import plain
+from trueup.engine.opening import OPEN_ONLY, Clear, Left, Opener, clear, placed
 from trueup.ports import Given, Renderer, RenderFailed
 
 Files = MutableMapping[tuple[str, Oid], tuple[Manifest, ...]]
@@ -35,16 +37,26 @@ class Rendering:
         self._docs: Docs = {}
         self.files: Files = {}  # plain manifests read before, by path and content
 
-    async def application(self, application: Application, given: Given, known: Mapping[Oid, bytes]) -> Rendered:
-        """All objects of all parts. `known` are contents at hand. Raises RendererDown, SourceError."""
-        found = [await self.part(application, part, given, known) for part in application.parts]
+    async def application(
+        self, application: Application, given: Given, known: Mapping[Oid, bytes], opener: Opener | None = None
+    ) -> Rendered:
+        """All objects of all parts. `known` are contents at hand; without `opener` what SOPS encrypted is only named.
+        Raises RendererDown, SourceError, NoKey."""
+        found = [await self.part(application, part, given, known, opener) for part in application.parts]
         manifests = tuple(manifest for one in found for manifest in one.manifests)
         findings = [finding for one in found for finding in one.findings]
         twice = plain.stated_twice(manifests) if len(found) > 1 else ()
         read = sorted({path for one in found for path in one.read})
         return Rendered(manifests, (*findings, *twice), tuple(read))
 
-    async def part(self, application: Application, part: Part, given: Given, known: Mapping[Oid, bytes]) -> Rendered:
+    async def part(
+        self,
+        application: Application,
+        part: Part,
+        given: Given,
+        known: Mapping[Oid, bytes],
+        opener: Opener | None = None,
+    ) -> Rendered:
         tree, namespace = given.folders.tree, application.namespace
         if part.repository:
             place = application.place or Place(".")
@@ -52,14 +64,18 @@ class Rendering:
             return Rendered((), (Finding(Severity.ERROR, "render-failed", place, shown(message), "Copy it here."),))
         if isinstance(part.spec, Plain):
             paths, files = part.spec.paths, self.files if namespace == "default" else None
-            return await asyncio.to_thread(plain.render, tree, known, paths, namespace=namespace, kept=files)
+            opened = await opener(_sealed(paths, tree, known)) if opener is not None else {}
+            return await asyncio.to_thread(
+                plain.render, tree, known, paths, namespace=namespace, kept=files, opened=opened
+            )
         try:
             output = await self._renderer.render(part.spec, given)
         except RenderFailed as fault:
             wrong = Finding(Severity.ERROR, "render-failed", fault.place, shown(fault.message), shown(fault.fix))
             return Rendered((), (wrong,))
         contents = await self._contents(part.spec, output, given, known)
-        return await asyncio.to_thread(self._placed, part.spec, output, tree, contents, namespace)
+        secrets = await clear(await _read_by(output, given, known), opener)
+        return await asyncio.to_thread(self._placed, part.spec, output, tree, contents, namespace, secrets)
 
     async def _contents(
         self, asked: Asked, output: Output, given: Given, known: Mapping[Oid, bytes]
@@ -76,18 +92,28 @@ class Rendering:
         return {path: data for path, data in contents.items() if len(data) <= DOC_BYTES}
 
     def _placed(
-        self, asked: Asked, output: Output, tree: Tree, contents: Mapping[str, bytes], namespace: str
+        self,
+        asked: Asked,
+        output: Output,
+        tree: Tree,
+        contents: Mapping[str, bytes],
+        namespace: str,
+        secrets: Clear,
     ) -> Rendered:
         docs = self._read(tree, contents) if isinstance(asked, Kustomize) else {}
         places = Places(asked, docs, contents)
         manifests: list[Manifest] = []
-        findings: list[Finding] = list(_warnings(output))
-        for made in (*output.objects, *(Made(hook.body, hook.origin) for hook in output.hooks)):
+        findings: list[Finding] = [*_warnings(output), *secrets.findings]
+        every = (*output.objects, *(Made(hook.body, hook.origin) for hook in output.hooks))
+        for made in every if not secrets.findings else ():
             for one in _flat(made):
                 doc = places.of(one)
                 try:
-                    made_object = make_object(one.body, doc.place(), _uses(one.body, doc), namespace=namespace)
-                    manifests.append(Manifest(made_object, doc))
+                    body = placed(one.body, secrets.values)
+                    made_object = make_object(body, doc.place(), _uses(body, doc), namespace=namespace)
+                    manifests.append(Manifest(made_object, doc, sealed=body is not one.body))
+                except Left as fault:
+                    findings.append(Finding(Severity.ERROR, "sops-not-opened", doc.place(), str(fault), OPEN_ONLY))
                 except Malformed as fault:
                     message = f"{asked.path or '.'} gives something that is no object: {fault.message}"
                     findings.append(Finding(Severity.ERROR, "manifest-invalid", doc.place(), shown(message), fault.fix))
@@ -107,6 +133,20 @@ class Rendering:
                     self._docs[key] = ()  # read all the same by the renderer's own rules
             found[path] = self._docs[key]
         return found
+
+
+def _sealed(paths: Iterable[str], tree: Tree, known: Mapping[Oid, bytes]) -> dict[str, bytes]:
+    """Those of the files that SOPS encrypted, by path."""
+    contents = ((path, known.get(tree[path].oid, b"")) for path in paths if path in tree)
+    return {path: data for path, data in contents if is_sealed(path, data)}
+
+
+async def _read_by(output: Output, given: Given, known: Mapping[Oid, bytes]) -> dict[str, bytes]:
+    """The files that a render read and SOPS may have encrypted, by path."""
+    read = {s.path: s.value for s in output.trace if s.what == "file"}
+    missing = [oid for oid in dict.fromkeys(read.values()) if oid not in known]
+    fetched = await given.blobs(missing) if missing else {}
+    return {path: known.get(oid, fetched.get(oid, b"")) for path, oid in read.items()}
 
 
 def _flat(made: Made) -> Iterator[Made]:

@@ -20,8 +20,10 @@ from trueup.core.model import BuiltImage, Finding, Json, Object, Oid, Severity, 
 from trueup.core.objects import containers
 from trueup.core.reference import split
 from trueup.core.render import Folders
+from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
 from trueup.core.writeback import Attempt, Files, Sought, attempts, shared, what_to_do
+from trueup.engine.opening import Opener
 from trueup.engine.rendering import Rendering
 from trueup.ports import Given
 
@@ -44,6 +46,7 @@ class View(Struct, frozen=True):
     blobs: Mapping[Oid, bytes]
     found: Found
     rendered: Rendered
+    opener: Opener | None = None  # of what SOPS encrypted
 
 
 async def state(view: View, images: Sequence[BuiltImage], rendering: Rendering) -> Stated | Unmatched:
@@ -123,7 +126,7 @@ class _Work:
         every = {**self.edits, **edits}
         given = edited(self._view.given, every)
         known = {**self._view.blobs, **{given.folders.tree[path].oid: data for path, data in every.items()}}
-        rendered = await self._rendering.application(application, given, known)
+        rendered = await self._rendering.application(application, given, known, self._view.opener)
         if not rendered.valid or not only_image(self.rendered.objects, rendered.objects, sought):
             return False
         self.edits, self.rendered = every, rendered
@@ -134,6 +137,7 @@ class _Work:
         tree = self._view.given.folders.tree
         paths = [p for p in self._view.rendered.read if p in tree and tree[p].size_bytes <= READ_BYTES]
         texts = {path: self.edits.get(path) or await self._read(path) for path in paths}
+        texts = {path: data for path, data in texts.items() if not is_sealed(path, data)}  # an edit would break its MAC
         others = {path: await self._read(path) for path in found.kustomizations if path not in texts}
         every = {**texts, **others}
         used = shared(texts, found.kustomizations, every) if others else frozenset()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from msgspec import Struct, structs
 
@@ -19,6 +20,7 @@ from trueup.core.check import merged
 from trueup.core.found import Dockerfile, Found
 from trueup.core.images import Unmatched, repository_of
 from trueup.core.manifests import Rendered
+from trueup.core.mask import Masker
 from trueup.core.model import (
     BuiltImage,
     Bundle,
@@ -35,17 +37,19 @@ from trueup.core.pipeline import Graph, Happened, Parsed, triggers
 from trueup.core.policy import Policy
 from trueup.core.reference import split
 from trueup.core.render import Folders
+from trueup.core.sealed import hidden
 from trueup.core.settings import FILE, Settings
 from trueup.core.settings import read as read_settings
 from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
 from trueup.engine.candidate import Buildable, Look
+from trueup.engine.opening import Opener
 from trueup.engine.planning import BundleRefused
 from trueup.engine.rendering import Rendering
 from trueup.engine.stating import Stated, View, state
 from trueup.engine.trees import differing
-from trueup.ports import CommitRefused, Given, Renderer, Source
+from trueup.ports import CommitRefused, Given, Renderer, Source, Unsealer
 
 Check = Callable[[Tree, Mapping[Oid, bytes], Found, Rendered, frozenset[str]], Sequence[Finding]]
 KEPT = 64  # commits
@@ -88,9 +92,10 @@ class RepositoryStudy:
         check: Check,
         policy: Policy | None = None,
         renderer: Renderer | None = None,
+        unsealer: Unsealer | None = None,
     ) -> None:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
-        self._policy = policy or Policy()
+        self._policy, self._unsealer = policy or Policy(), unsealer
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
         self._stated: OrderedDict[tuple[str, tuple[tuple[str, str, str], ...]], Stated | Unmatched] = OrderedDict()
         self._rendering = Rendering(renderer or Workers(None))
@@ -98,7 +103,7 @@ class RepositoryStudy:
     # --- reading ---------------------------------------------------------------------------------
 
     async def read(self, source: Source, commit: Oid, name: str = "") -> Reading:
-        """What `commit` holds. Raises SourceError."""
+        """What `commit` holds. Raises SourceError, NoKey."""
         key = (id(source), commit)
         if key not in self._kept:
             self._kept[key] = asyncio.create_task(self._read(source, commit, name or self._name(source)))
@@ -121,7 +126,12 @@ class RepositoryStudy:
         blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
         if len(self._rendering.files) > KEPT_FILES:
             self._rendering.files.clear()
-        return await study(Given(commit, Folders(tree), source.blobs), blobs, name, self._check, self._rendering)
+        given = Given(commit, Folders(tree), source.blobs)
+        return await study(given, blobs, name, self._check, self._rendering, self._opener(source))
+
+    def _opener(self, source: Source) -> Opener | None:
+        id = next((i for i, s in self._sources.items() if s is source), "")
+        return partial(self._unsealer.open, id) if self._unsealer is not None else None
 
     async def look(self, source: str, commit: str, before: str = "") -> Look:
         reading = await self.read(self._sources[source], commit)
@@ -197,14 +207,22 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str) -> tuple[Found, Sett
     return convention.find(tree, blobs, name, settings.environments), settings, wrong
 
 
-async def study(given: Given, blobs: Mapping[Oid, bytes], name: str, check: Check, rendering: Rendering) -> Reading:
-    """From a tree and the contents that matter to everything known about them. Raises RendererDown, SourceError."""
+async def study(
+    given: Given,
+    blobs: Mapping[Oid, bytes],
+    name: str,
+    check: Check,
+    rendering: Rendering,
+    opener: Opener | None = None,
+) -> Reading:
+    """From a tree and the contents that matter to everything known about them. `opener` opens what SOPS encrypted; no
+    finding quotes a value of that. Raises RendererDown, SourceError, NoKey."""
     tree = given.folders.tree
     found, settings, wrong = await asyncio.to_thread(find, tree, blobs, name)
     rendered = Rendered(())
     for application in found.applications:
-        rendered = await rendering.application(application, given, blobs)
-    view = View(given, blobs, found, rendered)
+        rendered = await rendering.application(application, given, blobs, opener)
+    view = View(given, blobs, found, rendered, opener)
     unstated = await _unstated(view, rendering)
     return await asyncio.to_thread(_judged, view, settings, (*wrong, *unstated), check)
 
@@ -238,6 +256,8 @@ def _judged(view: View, settings: Settings, wrong: Sequence[Finding], check: Che
             *check(tree, blobs, found, rendered, frozenset(settings.accept)),
         )
     )
+    masker = Masker(text for m in rendered.manifests if m.sealed for text in hidden(m.object.body))
+    findings = tuple(structs.replace(f, message=masker.text(f.message)) for f in findings)
     return Reading(view, pipelines, findings, settings)
 
 

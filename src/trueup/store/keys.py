@@ -12,6 +12,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from msgspec import Struct
 
+from trueup.core.layout import Layout
+
 
 class KeyUnreadable(Exception):
     """A key file is damaged or open to others; the message names it and what to do."""
@@ -49,16 +51,35 @@ def checker(public: bytes) -> Callable[[bytes, bytes], bool]:
     return check
 
 
-def open_keys(folder: str) -> Keys:
+SEALING = ("records.key", "vault.key")
+POINTER = "apart"  # names the folder outside; whoever comes later with another home finds the same keys
+
+
+def sealing_key(layout: Layout, name: str) -> Path:
+    """Where a key that opens what is sealed in the state folder stands: outside of it, when it has a place there, so
+    that a copy of the folder opens nothing. One that was made inside stays there. Blocking; writes the pointer."""
+    inside = Path(layout.keys) / name
+    if inside.exists():
+        return inside
+    pointer = inside.with_name(POINTER)
+    if not pointer.exists():
+        if not layout.apart:
+            return inside
+        pointer.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_new(pointer, f"{layout.apart}/{layout.id}\n".encode(), 0o600)
+    return Path(pointer.read_text().strip()) / name
+
+
+def open_keys(folder: str, records: Path | None = None) -> Keys:
     """Read the keys of the store, making those that are not there. Blocking; call it once, at the start.
 
-    Beside the private key stands `ledger.pub`, to be given to whoever verifies without the folder.
-    Raises KeyUnreadable."""
+    Beside the private key stands `ledger.pub`, to be given to whoever verifies without the folder; `records` is where
+    the key of the records is, when not in the folder (`sealing_key`). Raises KeyUnreadable."""
     signer = Signer(load_key(Path(folder) / "ledger.key", 32))
     public = Path(folder) / "ledger.pub"
     if not public.exists():
         _write_new(public, (signer.public.hex() + "\n").encode(), 0o644)
-    return Keys(signer=signer, records=load_key(Path(folder) / "records.key", 32))
+    return Keys(signer=signer, records=load_key(records or Path(folder) / "records.key", 32))
 
 
 def read_public(folder: str) -> bytes:

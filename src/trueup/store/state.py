@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from msgspec import Struct
 
 from trueup.core.layout import Layout
 from trueup.ports import Clock
-from trueup.store.keys import Signer, load_key, open_keys
+from trueup.store.keys import Keys, Signer, load_key, open_keys, sealing_key
 from trueup.store.lock import StateLock
 from trueup.store.renders import SqliteRenders, open_renders
 from trueup.store.sqlite import SqliteLedger, open_ledger
@@ -31,7 +30,7 @@ async def open_state(layout: Layout, clock: Clock) -> AsyncIterator[State]:
 
     Raises StateBusy, KeyUnreadable, LedgerDamaged, RecordsDamaged."""
     with StateLock(layout.lock):
-        keys = await asyncio.to_thread(open_keys, layout.keys)
+        keys = await asyncio.to_thread(keys_of, layout)
         ledger = await open_ledger(layout.ledger, clock=clock, signer=keys.signer)
         try:
             records = await open_records(layout.records, clock=clock, secret=keys.records, ledger=ledger)
@@ -49,4 +48,9 @@ async def open_state(layout: Layout, clock: Clock) -> AsyncIterator[State]:
 
 def vault_key(layout: Layout) -> bytes:
     """The key of `drivers.secrets.FileVault`, made at its first use. Blocking. Raises KeyUnreadable."""
-    return load_key(Path(layout.keys) / "vault.key", 32)
+    return load_key(sealing_key(layout, "vault.key"), 32)
+
+
+def keys_of(layout: Layout) -> Keys:
+    """Blocking. Raises KeyUnreadable."""
+    return open_keys(layout.keys, sealing_key(layout, "records.key"))

@@ -22,6 +22,8 @@ READING = (
     Rule("manifest-unreadable", Severity.ERROR, "A manifest is no YAML as Kubernetes reads it, too large, a symbolic "
          "link, a submodule or an LFS pointer."),
     Rule("manifest-invalid", Severity.ERROR, "A document among the manifests is no Kubernetes object."),
+    Rule("sops-not-opened", Severity.ERROR, "A file that SOPS encrypted was changed afterwards, or is damaged."),
+    Rule("encrypted-not-read", Severity.NOTE, "A file that SOPS encrypted: `trueup check` opens none."),
     Rule("object-stated-twice", Severity.ERROR, "Two documents state the same object."),
     Rule("application-unclear", Severity.ERROR, "More than one kustomization, chart or Jsonnet file could be what "
          "runs, or `environments` of trueup.yaml names nothing that can; the lines to write are told."),

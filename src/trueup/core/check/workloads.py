@@ -14,6 +14,7 @@ from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import POD_SPECS, containers, dig, undotted
 from trueup.core.reference import split
+from trueup.core.sealed import is_cipher
 from trueup.core.variables import could_be
 
 NO_PROBES = Rule(
@@ -200,13 +201,15 @@ def _ports(pods: list[Json]) -> tuple[set[str], set[int]]:
 
 def _secrets(manifest: Manifest) -> Iterator[Finding]:
     body, doc = manifest.object.body, manifest.doc
-    if manifest.object.ref.kind == "Secret" and "sops" not in body:
+    if manifest.object.ref.kind == "Secret":
+        written = doc.body if manifest.sealed else body  # of a sealed file: what Git holds
         for field in ("data", "stringData"):
-            values = body.get(field)
-            if isinstance(values, dict) and any(not _PLACEHOLDER.match(str(v or "")) for v in values.values()):
+            values = written.get(field)
+            if isinstance(values, dict) and any(_readable(v) for v in values.values()):
                 yield PLAIN_SECRET.at(
                     doc.key_place(field), f"the values of secret/{manifest.object.ref.name} stand readable in Git",
-                    "Take it out of Git and change the values (base64 hides nothing); encrypt it, or set it by hand.",
+                    "Take it out of Git and change the values (base64 hides nothing); encrypt it with SOPS "
+                    "(`sops encrypt`), or state a SealedSecret or ExternalSecret.",
                 )  # fmt: skip
     for path, container in containers(body):
         variables = container.get("env")
@@ -219,6 +222,10 @@ def _secrets(manifest: Manifest) -> Iterator[Finding]:
                     doc.place(*path, "env", index, "value"), f"the value of {name} stands readable in Git",
                     "Change the value, put it into a Secret, and name it by `valueFrom: {secretKeyRef: …}`.",
                 )  # fmt: skip
+
+
+def _readable(value: Json) -> bool:
+    return not is_cipher(value) and not _PLACEHOLDER.match(str(value or ""))
 
 
 def _refused(manifest: Manifest, accepted: frozenset[str]) -> Iterator[Finding]:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequenc
 
 from trueup.core.images import image_uses
 from trueup.core.manifests import Manifest, Rendered
-from trueup.core.model import Finding, Oid, Place, Severity, Tree
-from trueup.core.objects import Malformed, make_object
+from trueup.core.model import Finding, Json, Oid, Place, Severity, Tree
+from trueup.core.objects import Malformed, dotted, make_object
+from trueup.core.sealed import Opened, is_sealed, out_of_place, sealed_paths
 from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, Limits, YamlFault, child, documents, too_large
 
@@ -28,9 +29,12 @@ def render(
     namespace: str = "default",
     limits: Limits | None = None,
     kept: MutableMapping[tuple[str, Oid], tuple[Manifest, ...]] | None = None,
+    opened: Opened | None = None,
 ) -> Rendered:
     """Every object that the files at `paths` state, in order of path and position.
 
+    `opened` is what SOPS encrypted, by path, in the clear or not opened; an encrypted file that is not in it is only
+    named (`encrypted-not-read`).
     `kept` is what was read before, by path and blob id: a file in it costs a look-up, and what is read anew is added.
     It is good for one `namespace` and may be emptied at any time.
     """
@@ -44,7 +48,15 @@ def render(
             manifests += kept[key]
             continue
         try:
-            read = read_file(path, _bytes(tree, blobs, path, limits), namespace=namespace, limits=limits)
+            data = _bytes(tree, blobs, path, limits)
+            if is_sealed(path, data):
+                clear = (opened or {}).get(path)
+                if not isinstance(clear, bytes):
+                    findings.append(clear.finding(path) if clear else not_read(path))
+                    continue
+                read = read_sealed(path, data, clear, namespace=namespace, limits=limits)
+            else:
+                read = read_file(path, data, namespace=namespace, limits=limits)
             manifests += read
             if kept is not None:
                 kept[key] = read
@@ -82,6 +94,47 @@ def read_file(
     if findings:
         raise Invalid(findings)
     return tuple(manifests)
+
+
+def read_sealed(
+    path: str, data: bytes, clear: bytes, *, namespace: str = "default", limits: Limits | None = None
+) -> tuple[Manifest, ...]:
+    """The objects of a file that SOPS encrypted: bodies of `clear`, places of `data`. What is told of them quotes no
+    value. Raises YamlFault, Invalid."""
+    outer = [part for doc in documents(data, path, limits=limits) for part in _flat(doc)]
+    try:
+        inner = [part for doc in documents(clear, path, limits=limits) for part in _flat(doc)]
+    except YamlFault:
+        inner = []
+    if len(inner) != len(outer):
+        raise YamlFault(Place(path), "what SOPS encrypted here is no YAML as Kubernetes reads it", _AGAIN)
+    return tuple(_sealed(at, within.body, namespace) for at, within in zip(outer, inner, strict=True))
+
+
+def _sealed(outer: Doc, body: Json, namespace: str) -> Manifest:
+    kind = body.get("kind") if isinstance(body, dict) else None
+    shown_at = out_of_place(str(kind), sealed_paths(outer.body))
+    if shown_at is not None:
+        what = f"the encrypted value {dotted(shown_at)} would be shown in plans: only a Secret's data is hidden there"
+        raise YamlFault(outer.key_place(*shown_at), what, _ONLY_SECRETS)
+    try:
+        return Manifest(make_object(body, outer.place(), namespace=namespace), outer, sealed=True)
+    except Malformed as fault:
+        raise YamlFault(
+            outer.place(*fault.path), f"{dotted(fault.path) or 'this'} is not what Kubernetes takes", _AGAIN
+        ) from None
+
+
+def not_read(path: str) -> Finding:
+    """An encrypted file, where no keys are asked for."""
+    return Finding(
+        Severity.NOTE, "encrypted-not-read", Place(path), "encrypted by SOPS: what it states is not looked at here",
+        "Nothing: `trueup up` opens it with the keys that were set.",
+    )  # fmt: skip
+
+
+_AGAIN = "Look at it with `sops decrypt`, and correct it with `sops edit`."
+_ONLY_SECRETS = "Put it into a Secret, or encrypt with `--encrypted-regex '^(data|stringData)$'`."
 
 
 def _bytes(tree: Tree, blobs: Mapping[Oid, bytes], path: str, limits: Limits) -> bytes:

@@ -1,0 +1,1 @@
+../render/confine_linux_amd64.go

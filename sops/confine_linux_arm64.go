@@ -1,0 +1,1 @@
+../render/confine_linux_arm64.go

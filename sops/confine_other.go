@@ -1,0 +1,1 @@
+../render/confine_other.go
