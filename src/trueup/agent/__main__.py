@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m trueup.agent", description="Trueup's agent on this machine.")
     parser.add_argument("--state", required=True, type=Path, help="the state folder")
     arguments = parser.parse_args()
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # it outlives who started it, whose locks and pipes are not its own
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         asyncio.run(serve(Layout(str(arguments.state.resolve()))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sqlite3
 import urllib.request
@@ -229,7 +230,13 @@ async def test_a_killed_agent_takes_its_containers_over(host: Host, machine: obj
         hello = await host.hello()
         assert hello is not None
         os.kill(hello.pid, signal.SIGKILL)
+        reading, writing = os.pipe()  # somebody waits for the end of all who hold it
+        os.set_inheritable(writing, True)
         await web.healthy()
+        os.close(writing)
+        ended, _, _ = await asyncio.to_thread(select.select, [reading], [], [], 10)
+        os.close(reading)
+        assert ended, "the agent holds what it inherited"
         assert web.containers() == before
         after = await host.hello()
         assert after is not None and after.pid != hello.pid
