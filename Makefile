@@ -48,11 +48,11 @@ demo: setup ## the whole loop on this machine, under load (root or sudo)
 	@scripts/packages
 	$(BIN)/trueup demo
 
-bench: dev packages ## ratios measured in one run, into docs/performance.md (root or sudo)
+bench: dev packages render ## ratios measured in one run, into docs/performance.md (root or sudo)
 	@scripts/packages busybox-static gcc libc6-dev
 	$(BIN)/python bench --write docs/performance.md
 
-wheel: dev ## dist/*.whl, proven in a fresh environment
+wheel: dev ## dist/*.whl with the render worker where Go is there, proven in a fresh environment
 	@PYTHON=$(BIN)/python scripts/wheel
 
 lock: dev ## renew requirements*.lock

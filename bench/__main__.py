@@ -87,6 +87,22 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("power cuts played back", "power cuts played back"),
         Figure("acknowledged events lost in them", LOST, goal="== 0"),
     ),
+    "render": (
+        Figure(
+            "a chart of 8 templates, warm, to a helm template process", "chart s", "ms", "chart ratio", ">= 10", 1000
+        ),
+        Figure("a small overlay, warm, to a kustomize build process", "overlay s", "ms", "overlay ratio", ">= 4", 1000),
+        Figure(
+            "2,000 overlays over 20 bases, cold, to 2 processes at a time", "overlays s", "s", "overlays ratio", ">= 3"
+        ),
+        Figure("one file of one base changed: renders of 2,000", "dependents", goal="== 100"),
+        Figure("5,000 unrelated files added: renders", "unrelated renders", goal="== 0"),
+        Figure("and the time to say so", "unrelated s", "ms", "", "<= 100", 1000),
+        Figure("2,000 overlays made one by one and kept", "kept s", "s"),
+        Figure("the same after a restart", "restart s", "s"),
+        Figure("and renders for it", "restart renders", goal="== 0"),
+        Figure("memory over 10,000 renders, last tenth to first", "memory ratio", goal="<= 1.1"),
+    ),
     "help": (
         Figure("python -c 'import click'", "import click s", "ms", factor=1000),
         Figure("trueup --help", "trueup --help s", "ms", "ratio", "<= 2", 1000),
@@ -188,7 +204,10 @@ def markdown(rows: list[Row]) -> str:
 def write(path: Path, found: Mapping[str, list[Row]]) -> None:
     """Put each table, and the machine, between its marks."""
     text = path.read_text()
-    for name, body in {"machine": machine(), **{bench: markdown(rows) for bench, rows in found.items()}}.items():
+    for name, body in {
+        "machine": machine(),
+        **{bench: markdown(rows) for bench, rows in found.items() if rows},
+    }.items():
         begin, end = f"<!-- bench: {name} -->", "<!-- end -->"
         if begin not in text:
             raise SystemExit(f"{path}: there is no {begin}; put it, and {end} after it, where the table shall stand")

@@ -1,7 +1,8 @@
 """Makes a Git repository of an example: python examples/make.py VARIANT DEST
 
 Variants: standard (docker commands in its deploy workflow), build-push-action, jenkins, gitlab, tutorial (as people
-write it, faults and all), split (two repositories: DEST/code and DEST/config). Needs git and nothing else. The same
+write it, faults and all), kustomize (a base and two overlays), helm (a chart), split (two repositories: DEST/code and
+DEST/config). Needs git and nothing else. The same
 variant gives the same commit.
 """
 
@@ -15,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 EXAMPLES = Path(__file__).resolve().parent
-VARIANTS = ("standard", "build-push-action", "jenkins", "gitlab", "tutorial", "split")
+VARIANTS = ("standard", "build-push-action", "jenkins", "gitlab", "tutorial", "kustomize", "helm", "split")
 _WITHOUT_WORKFLOWS = ("jenkins", "gitlab")
+_RENDERED = ("kustomize", "helm")
 _CONFIGURATION = ("config", "infrastructure", "monitoring")
 _IGNORED = shutil.ignore_patterns("__pycache__", ".pytest_cache", "*.pyc")
 _WHO = {
@@ -54,6 +56,8 @@ def write(variant: str, destination: Path) -> None:
     shutil.copytree(source, destination, ignore=_IGNORED, dirs_exist_ok=True)
     if variant in _WITHOUT_WORKFLOWS:
         shutil.rmtree(destination / ".github")
+    if variant in _RENDERED:
+        shutil.rmtree(destination / "config")
     overlay = EXAMPLES / "variants" / variant
     if overlay.is_dir():
         shutil.copytree(overlay, destination, dirs_exist_ok=True)
