@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from render.parts import PROGRAM
 from trueup.cli import exits
-from trueup.cli.errors import Away
+from trueup.cli.errors import Away, explain
+from trueup.ports import RendererDown
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Trueup = Callable[..., Result]
@@ -74,3 +77,43 @@ def test_what_is_not_there_is_said_in_one_line(trueup: Trueup, remote: Path, tmp
     assert isinstance(trueup("check", str(tmp_path / "nowhere"), "--state", str(tmp_path)).exception, Away)
     missing = trueup("plan", str(remote), "--commit", "deadbeef", "--state", str(tmp_path / "state")).exception
     assert "deadbeef" in str(missing)
+
+
+def made(variant: str, into: Path) -> Path:
+    runpy.run_path(str(EXAMPLES / "make.py"))["make"](variant, into)
+    return into
+
+
+rendered = pytest.mark.parametrize(
+    ("variant", "place"),
+    [("kustomize", "deploy/base/deployment.yaml:1"), ("helm", "chart/templates/deployment.yaml:2")],
+)
+
+
+@pytest.mark.integration
+@rendered
+def test_a_rendered_repository_is_read_by_check_inspect_and_plan(
+    trueup: Trueup, tmp_path: Path, variant: str, place: str
+) -> None:
+    if not PROGRAM.exists():
+        pytest.skip("no render worker: `make render` builds it with Go 1.26")
+    repository, state = str(made(variant, tmp_path / "shop")), str(tmp_path / "state")
+    assert trueup("check", repository, "--strict").stdout == "nothing to say: no error, no warning\n"
+    found = json.loads(trueup("inspect", repository, "-o", "json").stdout)
+    (application,) = found["applications"]
+    assert application["renderer"] == variant
+    assert {"kind": "Deployment", "name": "python-app", "place": place}.items() <= application["objects"][-1].items()
+    for commit in ((), ("--commit", "main")):
+        planned = json.loads(trueup("plan", repository, *commit, "--state", state, "-o", "json").stdout)
+        assert [c["place"] for c in planned["changes"] if c["object"] == "deployment/python-app"] == [place]
+
+
+@rendered
+def test_without_a_render_worker_there_is_one_line_with_what_to_do(
+    trueup: Trueup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, place: str
+) -> None:
+    monkeypatch.setenv("TRUEUP_RENDER", str(tmp_path / "nothing"))
+    done = trueup("check", str(made(variant, tmp_path / "shop")))
+    assert isinstance(done.exception, RendererDown)
+    line, code = explain(done.exception)
+    assert code == exits.AWAY and "build it with `make render` (needs Go 1.26)" in line

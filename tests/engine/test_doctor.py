@@ -10,6 +10,7 @@ import pytest
 
 from trueup.agent.network_run import Ran, run
 from trueup.core.layout import Layout
+from trueup.drivers.renderers.program import find
 from trueup.engine.doctor import TOOLS, Check, Host, State, Tool, examine, judge_version, missing_packages
 from trueup.ports import Refused, SourceError
 
@@ -124,3 +125,18 @@ async def test_a_registry_that_does_not_answer_is_a_note(tmp_path: Path) -> None
 async def test_starts_a_container(tmp_path: Path) -> None:
     found = await looked(host(tmp_path), "containers")
     assert found["containers"] == Check("containers", State.OK, "one was started and ended")
+
+
+async def test_the_render_worker_is_told_with_its_libraries_or_with_the_command_that_builds_it(tmp_path: Path) -> None:
+    absent = (await looked(host(tmp_path), "render worker"))["render worker"]
+    assert (absent.state, absent.fix.partition(" (")[0]) == (State.NOTE, "make render")
+    broken = tmp_path / "worker"
+    broken.write_text("#!/bin/sh\necho too old >&2\nexit 1\n")
+    broken.chmod(0o755)
+    away = (await looked(host(tmp_path, renderer=broken), "render worker"))["render worker"]
+    assert (away.state, away.fix) == (State.WARNING, "make render") and "too old" in away.message
+    program = find()
+    if program is not None:
+        good = (await looked(host(tmp_path, renderer=program), "render worker"))["render worker"]
+        assert good.state is State.OK and good.message.startswith("Kustomize v0.21.")
+        assert ", Helm v4." in good.message and ", Jsonnet v0." in good.message

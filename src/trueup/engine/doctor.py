@@ -91,6 +91,13 @@ TOOLS = (
 )
 
 
+RENDERERS = {
+    "sigs.k8s.io/kustomize/api": "Kustomize",
+    "helm.sh/helm/v4": "Helm",
+    "github.com/google/go-jsonnet": "Jsonnet",
+}
+
+
 class Host(Struct, frozen=True):
     """What `examine` looks at. `push` names the sources whose push rights are asked for, with their branch."""
 
@@ -328,7 +335,7 @@ async def _renderer(host: Host) -> Check:
             versions = await workers.versions()
     except RendererDown as error:
         return Check(name, State.WARNING, f"does not start: {error}", "make render")
-    told = ", ".join(f"{module.split('/')[-2]} {version}" for module, version in sorted(versions.items()))
+    told = ", ".join(f"{name} {versions[module]}" for module, name in RENDERERS.items() if module in versions)
     return Check(name, State.OK, told)
 
 
