@@ -39,6 +39,27 @@ def test_config_is_files_mounted_read_only(volumes: Volumes, tmp_path: Path) -> 
     assert stat.S_IMODE(file.stat().st_mode) == 0o440
 
 
+def test_secrets_stand_in_memory_where_nobody_else_looks(
+    volumes: Volumes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trueup.agent.volumes.MEMORY_FOLDER", tmp_path / "shm")
+    (tmp_path / "shm").mkdir(mode=0o1777)
+    volumes = Volumes(Layout(str(tmp_path / "state")))
+    pod = spec({"name": "token", "secret": {"secretName": "web"}}, mounts=[{"name": "token", "mountPath": "/run/t"}])
+    volumes.make("web-1", pod, {"Secret/web": {"a": base64.b64encode(b"topaz").decode()}})
+    source = Path(volumes.mounts("web-1", pod, pod.containers[0])[0].source)
+    assert (source / "a").read_bytes() == b"topaz"
+    (own,) = (tmp_path / "shm").iterdir()
+    assert source.is_relative_to(own) and stat.S_IMODE(own.stat().st_mode) == 0o700
+    assert not (tmp_path / "state").exists()
+    volumes.remove("web-1")
+    assert not source.exists()
+    own.rmdir()
+    own.symlink_to(tmp_path)
+    with pytest.raises(OSError, match="somebody else's"):
+        volumes.make("web-1", pod, {"Secret/web": {}})
+
+
 def test_what_is_there_stays(volumes: Volumes, tmp_path: Path) -> None:
     pod = spec({"name": "data", "emptyDir": {}}, mounts=[{"name": "data", "mountPath": "/data", "subPath": "sub"}])
     volumes.make("web-1", pod, {})

@@ -1,6 +1,6 @@
 """What the agent must not forget: desired objects, rollouts, pods, and the journal of what moved. SQLite, one thread.
 
-Never interprets what it keeps.
+Never interprets what it keeps. Every row is sealed: a Deployment's Secrets are among them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from trueup.agent.atrest import Box, open_box
 from trueup.core.model import Json, Ref
 from trueup.core.workload import Progress, Revision
 from trueup.ports import Moved
@@ -30,6 +31,9 @@ CREATE TABLE IF NOT EXISTS pods (name TEXT PRIMARY KEY, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS journal (seq INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL);
 """
+
+
+SEALED_TABLES = ("objects", "rollouts", "templates", "pods", "journal")
 
 
 class StoreError(Exception):
@@ -119,11 +123,12 @@ def drop_pod(name: str) -> Write:
 
 
 class Store:
-    """One connection on one thread; a write is one transaction, durable when it returns."""
+    """One connection on one thread; a write is one transaction, durable when it returns. `key` seals the rows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, key: Path) -> None:
         self._thread = ThreadPoolExecutor(1, "agent-store")
-        self._path = path
+        self._path, self._key = path, key
+        self._box: Box | None = None
         self._db: sqlite3.Connection | None = None
 
     async def open(self) -> None:
@@ -148,17 +153,17 @@ class Store:
         return await self._run(self._moved, after, limit)
 
     async def objects(self) -> tuple[Held, ...]:
-        rows = await self._run(self._select, "SELECT data FROM objects", ())
+        rows = await self._run(self._read, "SELECT data FROM objects", ())
         return tuple(msgspec.json.decode(r[0], type=Held) for r in rows)
 
     async def pods(self) -> tuple[PodRow, ...]:
-        rows = await self._run(self._select, "SELECT data FROM pods", ())
+        rows = await self._run(self._read, "SELECT data FROM pods", ())
         return tuple(msgspec.json.decode(r[0], type=PodRow) for r in rows)
 
     async def rollout(self, ref: Ref) -> tuple[Rollout, dict[str, Template]]:
         key = (ref_key(ref),)
-        rows = await self._run(self._select, "SELECT data FROM rollouts WHERE key = ?", key)
-        templates = await self._run(self._select, "SELECT hash, data FROM templates WHERE key = ?", key)
+        rows = await self._run(self._read, "SELECT data FROM rollouts WHERE key = ?", key)
+        templates = await self._run(self._read, "SELECT hash, data FROM templates WHERE key = ?", key)
         return (
             msgspec.json.decode(rows[0][0], type=Rollout) if rows else Rollout(),
             {h: msgspec.json.decode(data, type=Template) for h, data in templates},
@@ -189,34 +194,69 @@ class Store:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.execute("PRAGMA cache_size=-512")
+        self._db.execute("PRAGMA secure_delete=ON")
         self._db.executescript(SCHEMA)
         self._path.chmod(0o600)
+        self._box = open_box(self._key, used=self._sealed())
+        self._seal_the_rest(self._db, self._box)
+
+    def _sealed(self) -> bool:
+        """Whether there is a row that a key was used for."""
+        each = " UNION ALL ".join(f"SELECT data FROM {table}" for table in SEALED_TABLES)
+        return bool(self._select(f"SELECT 1 FROM ({each}) WHERE substr(data, 1, 1) = x'01' LIMIT 1", ()))
+
+    def _seal_the_rest(self, db: sqlite3.Connection, box: Box) -> None:
+        """Rows of a version that did not seal; then nothing of them stays in the file or its log."""
+        plain = [
+            (table, rowid, data)
+            for table in SEALED_TABLES
+            for rowid, data in self._select(f"SELECT rowid, data FROM {table} WHERE substr(data, 1, 1) <> x'01'", ())
+        ]
+        if not plain:
+            return
+        db.execute("BEGIN IMMEDIATE")
+        for table, rowid, data in plain:
+            db.execute(f"UPDATE {table} SET data = ? WHERE rowid = ?", (box.seal(data), rowid))
+        db.execute("COMMIT")
+        db.execute("VACUUM")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _connection(self) -> sqlite3.Connection:
         if self._db is None:
             raise sqlite3.OperationalError("the database is not open")
         return self._db
 
+    def _opened(self) -> Box:
+        if self._box is None:
+            raise sqlite3.OperationalError("the database is not open")
+        return self._box
+
+    def _read(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Rows whose last column is sealed, opened."""
+        box = self._opened()
+        return [(*row[:-1], box.open(row[-1])) for row in self._select(sql, args)]
+
     def _select(self, sql: str, args: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return self._connection().execute(sql, args).fetchall()
 
     def _write(self, batch: Sequence[Write]) -> None:
-        db = self._connection()
+        db, box = self._connection(), self._opened()
         db.execute("BEGIN IMMEDIATE")
         try:
             for sql, args in batch:
-                db.execute(sql, args)
+                db.execute(sql, [box.seal(a) if isinstance(a, bytes) else a for a in args])
         except sqlite3.Error:
             db.execute("ROLLBACK")
             raise
         db.execute("COMMIT")
 
     def _record(self, moves: Sequence[Moved]) -> tuple[Moved, ...]:
-        db, out = self._connection(), []
+        db, box, out = self._connection(), self._opened(), []
         db.execute("BEGIN IMMEDIATE")
         try:
             for move in moves:
-                seq = db.execute("INSERT INTO journal (data) VALUES (?)", (msgspec.json.encode(move),)).lastrowid or 0
+                data = box.seal(msgspec.json.encode(move))
+                seq = db.execute("INSERT INTO journal (data) VALUES (?)", (data,)).lastrowid or 0
                 out.append(msgspec.structs.replace(move, seq=seq))
             db.execute("DELETE FROM journal WHERE seq <= ?", (out[-1].seq - KEEP_MOVED,))
         except sqlite3.Error:
@@ -226,5 +266,5 @@ class Store:
         return tuple(out)
 
     def _moved(self, after: int, limit: int) -> tuple[Moved, ...]:
-        rows = self._select("SELECT seq, data FROM journal WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
+        rows = self._read("SELECT seq, data FROM journal WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit))
         return tuple(msgspec.structs.replace(msgspec.json.decode(d, type=Moved), seq=s) for s, d in rows)

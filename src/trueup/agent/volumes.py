@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +49,8 @@ class Volumes:
             for folder in root.iterdir() if root.is_dir() else ():
                 if folder.name not in pods:
                     shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self._memory.rmdir()  # when nothing is left in it
 
     def _mount(self, pod: str, volume: Volume, path: str, below: str, read_only: bool) -> Mount:
         if volume.host_path is not None:
@@ -57,11 +61,14 @@ class Volumes:
         return Mount(str(source), path, read_only or volume.empty_dir is None)
 
     def _folder(self, pod: str, volume: Volume) -> Path:
-        memory = volume.empty_dir is not None and volume.empty_dir.medium == "Memory"
+        """Secrets stand in memory, as kubelet keeps them, and never on the disk."""
+        memory = volume.secret is not None or (volume.empty_dir is not None and volume.empty_dir.medium == "Memory")
         return (self._memory if memory else self._root) / pod / volume.name
 
     def _fill(self, folder: Path, wanted: Sequence[File], spec: PodSpec, *, empty: bool) -> None:
         """Complete under another name first, so that a kill leaves no half-written volume behind."""
+        if folder.is_relative_to(self._memory):
+            self._own_memory()
         folder.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
         half = folder.with_name(f".{folder.name}.half")
         shutil.rmtree(half, ignore_errors=True)
@@ -73,6 +80,14 @@ class Volumes:
         for file in wanted:
             self._write(half, file, group)
         half.rename(folder)
+
+    def _own_memory(self) -> None:
+        """Everybody may write beside it: it is ours alone, or nothing is put there. Raises OSError."""
+        self._memory.mkdir(exist_ok=True, mode=0o700)
+        found = self._memory.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise OSError(f"{self._memory} is somebody else's: remove it")
+        self._memory.chmod(0o700)
 
     def _write(self, folder: Path, file: File, group: int | None) -> None:
         target = folder / file.path
