@@ -373,7 +373,7 @@ class App:
         for id in self.loop.links.known_applications:
             with contextlib.suppress(TargetDown):
                 judgements[id] = await self.host.judge(id)
-        return Now(judgements, dict(self.loop.problems), os.getpid(), self.webhook)
+        return Now(judgements, dict(self.loop.problems), os.getpid(), self.webhook, tuple(self.loop.parts.watched))
 
     async def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
         if query.run:

@@ -16,6 +16,7 @@ from trueup.agent.logs import logs
 from trueup.agent.pod import Pod
 from trueup.agent.podman import EngineError
 from trueup.agent.store import StoreError
+from trueup.core.model import Ref
 
 BEAT_S = 15.0
 BODY_BYTES = 64 << 20
@@ -95,6 +96,10 @@ class _Handlers:
     async def logs(self, request: web.Request) -> web.StreamResponse:
         query = request.query
         pods = self._chosen(request.match_info["application"], query.get("ref", ""))
+        works = self._works(request.match_info["application"])
+        if not pods and query.get("ref") and not any(query["ref"] in (str(w), w.name) for w in works):
+            there = ", ".join(sorted(map(str, works))) or "nothing that runs"
+            return web.Response(status=404, text=f"there is: {there}")
         lines = logs(self._agent.podman, pods, int(query.get("tail", "-1")), query.get("follow") == "true")
         return await _stream(request, lines, beat=b"")
 
@@ -105,6 +110,10 @@ class _Handlers:
             for p in self._agent.pods()
             if p.application == application and ref in ("", p.name, str(p.row.workload), p.row.workload.name)
         ]
+
+    def _works(self, application: str) -> list[Ref]:
+        held = ((ref, work.held) for ref, work in self._agent.workloads.items())
+        return [ref for ref, body in held if body is not None and body.application == application]
 
     async def down(self, request: web.Request) -> web.Response:
         ask = msgspec.json.decode(await request.read() or b"{}", type=wire.DownAsk)

@@ -46,6 +46,8 @@ def down(data: bool, yes: bool, only_list: bool, state: str | None, output: str)
     where = layout(state)
     if not Path(where.root).is_dir():
         raise Away(f"{where.root}: there is no state folder; nothing was made from here (--state names another)")
+    if not os.access(where.keys, os.R_OK | os.X_OK) and Path(where.ledger).exists():
+        raise Away(f"{where.root} belongs to another user; run as that user, or name another --state")
     if only_list:
         emit(run(weigh(where, os.environ)), output, _list)
         return

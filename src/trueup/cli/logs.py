@@ -53,6 +53,8 @@ async def _application(where: Layout, name: str) -> str:
     if not ids:
         raise Unknown(f"no application {name!r}; there is: {names}")
     if len(ids) > 1:
+        ids = [id for id in ids if known.applications[id].current] or ids  # those that ever ran anything
+    if len(ids) > 1:
         raise Stop(f"more than one application: name one with --application: {names}", 2)
     return ids[0]
 

@@ -66,6 +66,7 @@ async def _status(where: Layout) -> Status:
         running=now is not None,
         judgements=now.judgements if now else None,
         problems=now.problems if now else None,
+        watched=now.watched if now else (),
     )
 
 

@@ -16,6 +16,7 @@ class Now(Struct, frozen=True):
     problems: Mapping[str, str] = {}  # key → why its last pass failed
     pid: int = 0
     webhook: str = ""  # where webhooks are taken, "" for nowhere
+    watched: tuple[str, ...] = ()  # ids of the sources it watches; () when it does not say
 
 
 class LogQuery(Struct, frozen=True, kw_only=True):

@@ -122,6 +122,12 @@ def test_status_carries_what_the_target_says_now(story: Story, start: datetime) 
     assert [(o.object, o.reason) for o in found.applications[0].objects] == [("deployment/web", "2/3 ready")]
 
 
+def test_what_another_loop_left_here_is_not_taken_for_watched(story: Story, start: datetime) -> None:
+    found = status(story("refused"), start, running=True, watched=["source/other"])
+    assert not found.sources[0].watched and found.summary is Summary.EMPTY
+    assert status(story("refused"), start, running=True, watched=["source/s"]).sources[0].watched
+
+
 def test_status_survives_json(story: Story, start: datetime) -> None:
     found = status(story("refused"), start)
     assert msgspec.json.decode(msgspec.json.encode(found), type=Status) == found

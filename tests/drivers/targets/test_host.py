@@ -17,6 +17,7 @@ import yaml
 
 from trueup.core.model import Fault, Health, Judgement, Object, Place
 from trueup.core.objects import make_object
+from trueup.core.running import NoSuchLog
 from trueup.drivers.targets.host import Host
 from trueup.ports import Moved, ObjectInvalid, TargetDown
 
@@ -351,6 +352,8 @@ async def test_what_a_pod_prints_can_be_read(host: Host, machine: object) -> Non
         await web.apply(before="echo begun with $PASSWORD;")
         await web.healthy()
         lines = [line async for line in host.logs("prints", "deployment/prints", tail=5)]
+        with pytest.raises(NoSuchLog, match=r"nothing called 'nope' runs here; there is: deployment/prints"):
+            [line async for line in host.logs("prints", "nope")]
         assert len(lines) == 3
         assert all(line.endswith(b"begun with ***\n") for line in lines)
 

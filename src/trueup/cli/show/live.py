@@ -22,13 +22,16 @@ FRAMES_PER_S = 8
 
 def screen(chronicle: Chronicle, running: Now, now: datetime) -> tuple[RenderableType, bool]:
     """The whole picture, and whether anything in it moves with time."""
-    found = status(chronicle, now, running=True, judgements=running.judgements)
+    found = status(chronicle, now, running=True, judgements=running.judgements, watched=running.watched)
+    others = {s.id for s in found.sources if not s.watched}
     frame = FRAMES[int(now.timestamp() * FRAMES_PER_S) % len(FRAMES)]
     parts: list[RenderableType] = []
     for source in found.sources:
-        parts += _source(source, frame)
+        if source.watched:
+            parts += _source(source, frame)
     for application in found.applications:
-        parts += _application(application, frame)
+        if application.source not in others:
+            parts += _application(application, frame)
     parts += [Text(f"\n‖ stuck, tried again: {problem}", "yellow") for problem in running.problems.values()]
     return Group(*parts), active(found)
 
@@ -44,12 +47,15 @@ def _source(source: SourceStatus, frame: str) -> list[RenderableType]:
     head = Text.assemble((f"\n{source.name} ", "bold"), (f"{source.branch} ", "dim"))
     if source.down:
         return [head.append(f"the remote cannot be read: {source.down}", "yellow")]
+    if source.gone:
+        return [head.append(f"there is no branch {source.branch} at the remote; what runs stays", "yellow")]
     if source.newest is None:
         return [head.append("looking at the remote", "dim")]
     newest = source.newest
     head.append(f"{short(newest.commit)} “{newest.subject}” ").append(f"by {newest.author}", "dim")
     parts: list[RenderableType] = [head, _stages(source.stages, frame)]
-    notes = [source.paused and "paused", source.rollback and f"rollback {source.rollback}"]
+    notes = [source.paused and "paused", source.rollback and f"rollback {source.rollback}", source.stopped]
+    notes += [f"undo held: {why}" for why in source.undo_held.values()]
     notes += [f"not stated in Git ({w.purpose}): {w.reason}" for w in source.writes if w.state == "refused"]
     return parts + [Text(f"  ‖ {note}", "yellow") for note in notes if note]
 
@@ -84,6 +90,10 @@ def _application(found: ApplicationStatus, frame: str) -> list[RenderableType]:
     if found.sync and found.sync.phase in ("applying", "verifying"):
         verb = {"undo": "going back to", "rollback": "rolling back to"}.get(found.sync.why, "rolling out")
         head.append(f"  {frame} {verb} {short(found.sync.commit)} {took(found.sync.seconds)}", "cyan")
+    if found.sync and found.sync.phase == "held":
+        head.append(f"\n  ‖ held, nothing is undone: {found.sync.reason}", "yellow")
+    if found.held:
+        head.append(f"\n  ‖ {found.held.count} deletions held: trueup plan shows them", "yellow")
     table = grid("", "", "dim")
     for one in found.objects:
         sign, style = HEALTH_SIGN.get(one.health, ("○", "yellow"))

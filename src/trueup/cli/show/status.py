@@ -9,12 +9,12 @@ from rich.text import Text
 from trueup.cli.show.style import SIGN, grid, when, word
 from trueup.core.views.chronicle import short, short_digest
 from trueup.core.views.stages import Stage, StageState
-from trueup.core.views.status import ApplicationStatus, CandidateBrief, SourceStatus, Status, Summary
+from trueup.core.views.status import ApplicationStatus, CandidateBrief, SourceStatus, Status
 from trueup.core.views.timeline import took
 
 
 def status(found: Status, console: Console) -> None:
-    if found.summary is Summary.EMPTY:
+    if not found.sources:
         console.print("nothing is watched yet: trueup up REPO")
         return
     for source in found.sources:
@@ -61,6 +61,9 @@ def _stages(stages: tuple[Stage, ...]) -> Text:
 
 def _notes(source: SourceStatus) -> list[tuple[str, str]]:
     notes: list[tuple[str, str]] = []
+    if not source.watched:
+        again = f"what runs of it stays; end this `trueup up` and run `trueup up {source.url}` to go on with it"
+        notes.append(("watched", f"not by the `trueup up` that runs here: {again}"))
     if source.ahead:
         plural = "s" if source.ahead > 1 else ""
         reason = f": {source.ahead_reason}" if source.ahead_reason else ""

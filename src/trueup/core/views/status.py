@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from trueup.core import events as ev
 from trueup.core.candidate import (
@@ -81,6 +82,7 @@ class SourceStatus(Struct, frozen=True, kw_only=True):
     writes: tuple[OpenWrite, ...] = ()
     pinned_out: Mapping[str, str] = {}  # commit → reason
     undo_held: Mapping[str, str] = {}
+    watched: bool = True  # False: not by the loop that runs here
     stopped: str = ""  # the newest green commit's rollout was terminated: by whom, why
 
 
@@ -145,12 +147,18 @@ def status(
     running: bool = False,
     judgements: Mapping[str, tuple[Judgement, ...]] | None = None,
     problems: Mapping[str, str] | None = None,
+    watched: Collection[str] = (),
 ) -> Status:
-    """Everything at once. `judgements`: application id → what the target says now, when it could be asked."""
+    """Everything at once. `judgements`: application id → what the target says now, when it could be asked.
+
+    `watched`: the sources of the loop that runs; () when it is not known. The others do not count for the summary."""
     applications = tuple(_application(chronicle, a, now, (judgements or {}).get(a, ())) for a in chronicle.applications)
-    sources = tuple(_source(chronicle, s, now) for s in chronicle.sources.values())
+    every = tuple(_source(chronicle, s, now) for s in chronicle.sources.values())
+    sources = tuple(replace(s, watched=not watched or s.id in watched) for s in every)
+    counted = tuple(s for s in sources if s.watched)
+    theirs = tuple(a for a in applications if a.source in {s.id for s in counted})
     return Status(
-        summary=_summary(sources, applications),
+        summary=_summary(counted, theirs),
         running=running,
         sources=sources,
         applications=applications,

@@ -22,6 +22,7 @@ from msgspec import Struct
 
 from trueup.core.layout import Layout
 from trueup.core.model import Judgement, Live, Object, Ref
+from trueup.core.running import NoSuchLog
 from trueup.ports import Moved, ObjectInvalid, TargetDown
 
 START_S = 60.0
@@ -160,11 +161,15 @@ class Host:
     async def logs(
         self, application: str, ref: str = "", *, follow: bool = False, tail: int = -1
     ) -> AsyncIterator[bytes]:
-        """Lines of the containers of "deployment/web", of a pod by its name, or of all. Raises TargetDown."""
+        """Lines of the containers of "deployment/web", of a pod by its name, or of all.
+
+        Raises TargetDown, NoSuchLog."""
         query = f"ref={ref}&follow={str(follow).lower()}&tail={tail}"
         try:
             async for line in self._lines(f"/applications/{_id(application)}/logs?{query}", quiet=True):
                 yield line
+        except LookupError as error:
+            raise NoSuchLog(f"nothing called {ref!r} runs here; {error}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise TargetDown(f"the agent's socket broke while reading logs: {error}; ask again") from error
 
@@ -252,6 +257,8 @@ class Host:
     async def _lines(self, path: str, *, quiet: bool = False) -> AsyncIterator[bytes]:
         timeout = aiohttp.ClientTimeout(total=None, sock_read=None if quiet else SILENCE_S)
         async with self._open().get(BASE + path, timeout=timeout) as response:
+            if response.status == 404:
+                raise LookupError(await response.text())
             if response.status >= 400:
                 raise TargetDown(f"the agent refused {path} ({response.status}): {(await response.text())[:500]}")
             async for line in response.content:
