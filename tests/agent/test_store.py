@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trueup.agent.atrest import KeyLost
+from trueup.agent.atrest import KeyLost, key_of
 from trueup.agent.store import Held, PodRow, Rollout, Store, Template, put_object, put_pod, put_rollout, put_template
+from trueup.core.layout import Layout
 from trueup.core.model import Ref
 from trueup.ports import Moved
+from trueup.store.keys import sealing_key
 
 REF = Ref("host", "", "Secret", "default", "token")
 HELD = Held(
@@ -74,6 +76,17 @@ async def test_what_a_version_wrote_that_did_not_seal_is_read_and_sealed(tmp_pat
     async with opened(tmp_path) as store:
         await check(store)
         assert b"topaz" not in bytes_of(tmp_path)
+
+
+def test_the_key_stands_where_the_other_keys_do(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "state"))
+    inside = tmp_path / "state/keys/agent.key"
+    assert key_of(layout) == inside
+    inside.parent.mkdir(parents=True)
+    inside.with_name("apart").write_text(f"{tmp_path}/elsewhere\n")
+    assert key_of(layout) == tmp_path / "elsewhere/agent.key" == sealing_key(layout, "agent.key")
+    inside.touch()
+    assert key_of(layout) == inside == sealing_key(layout, "agent.key")
 
 
 async def test_without_its_key_nothing_is_taken_for_gone(tmp_path: Path) -> None:

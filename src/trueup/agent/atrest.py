@@ -14,6 +14,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from trueup.core.layout import Layout
+
 KEY_BYTES = 32
 NONCE_BYTES = 12
 SEALED = b"\x01"  # JSON begins otherwise: what earlier versions wrote is told apart
@@ -42,7 +44,17 @@ class Box:
         try:
             return self._aead.decrypt(nonce, rest, ABOUT)
         except InvalidTag as error:
-            raise KeyLost(f"what is kept was sealed under another {self._path}; {_help(self._path)}") from error
+            raise KeyLost(f"what is kept was sealed under another {self._path}; {_help()}") from error
+
+
+def key_of(layout: Layout) -> Path:
+    """Where the key stands: in the folder that `keys/apart` names, outside of the state folder, when there is one, as
+    the keys of the store do; one that was made inside stays there. Blocking."""
+    inside = Path(layout.keys) / "agent.key"
+    pointer = inside.with_name("apart")
+    if inside.exists() or not pointer.exists():
+        return inside
+    return Path(pointer.read_text().strip()) / inside.name
 
 
 def open_box(path: Path, *, used: bool) -> Box:
@@ -51,20 +63,19 @@ def open_box(path: Path, *, used: bool) -> Box:
     Blocking. Raises KeyLost, OSError."""
     if not path.exists():
         if used:
-            raise KeyLost(f"{path} is gone, and what is kept was sealed under it; {_help(path)}")
+            raise KeyLost(f"{path} is gone, and what is kept was sealed under it; {_help()}")
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _make(path)
     mode, key = path.stat().st_mode & 0o777, path.read_bytes()
     if mode & 0o077:
         raise KeyLost(f"{path} may be read by others (mode {mode:o}); run: chmod 600 {path}")
     if len(key) != KEY_BYTES:
-        raise KeyLost(f"{path} holds {len(key)} bytes instead of {KEY_BYTES}; {_help(path)}")
+        raise KeyLost(f"{path} holds {len(key)} bytes instead of {KEY_BYTES}; {_help()}")
     return Box(path, key)
 
 
-def _help(path: Path) -> str:
-    database = path.parent.parent / "agent/agent.db"
-    return f"put the saved one back, or remove {database}*: then `trueup up` rolls everything out anew"
+def _help() -> str:
+    return "put the saved one back, or remove agent/agent.db* of the state folder: then `trueup up` rolls out anew"
 
 
 def _make(path: Path) -> None:

@@ -21,7 +21,7 @@ from aiohttp import web
 from trueup.agent import wire
 from trueup.agent.agent import Agent
 from trueup.agent.api import application
-from trueup.agent.atrest import KeyLost
+from trueup.agent.atrest import KeyLost, key_of
 from trueup.agent.dns import Dns, DnsError
 from trueup.agent.haproxy_cli import ProxyError
 from trueup.agent.network import Network, NetworkError
@@ -76,7 +76,7 @@ def _locked(path: Path) -> Iterator[None]:
 async def _assembled(layout: Layout) -> AsyncIterator[tuple[Agent, PodmanService]]:
     """Everything the agent stands on, started in order and closed again; what it started outside goes on."""
     async with contextlib.AsyncExitStack() as stack:
-        store = Store(Path(layout.agent) / "agent.db", Path(layout.agent_key))
+        store = Store(Path(layout.agent) / "agent.db", key_of(layout))
         await store.open()
         stack.push_async_callback(store.close)
         podman = await stack.enter_async_context(Podman(layout.podman_socket))

@@ -74,11 +74,6 @@ class Layout(Struct, frozen=True):
         return self / "agent"
 
     @property
-    def agent_key(self) -> str:
-        """Seals what the agent keeps."""
-        return self / "keys/agent.key"
-
-    @property
     def agent_socket(self) -> str:
         return self / "agent/agent.sock"
 

@@ -51,7 +51,7 @@ def checker(public: bytes) -> Callable[[bytes, bytes], bool]:
     return check
 
 
-SEALING = ("records.key", "vault.key")
+SEALING = ("records.key", "vault.key", "agent.key")
 POINTER = "apart"  # names the folder outside; whoever comes later with another home finds the same keys
 
 
