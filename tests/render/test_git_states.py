@@ -36,12 +36,12 @@ every = pytest.mark.parametrize(("files", "path"), LAYOUTS.values(), ids=LAYOUTS
 Layout = Mapping[str, str]
 
 
-def world(root: Path, workers: Workers) -> World:
-    made = World(root)
+def world(root: Path, workers: Workers, *, split: bool = False) -> World:
+    made = World(root, split=split)
     made.study = RepositoryStudy(  # type: ignore[assignment]  # the real one fills the same roles
         made.sources,
-        {made.source: "web"},
-        {made.source: "refs/heads/main"},
+        dict.fromkeys(made.sources, "web"),
+        dict.fromkeys(made.sources, "refs/heads/main"),
         checker(dt.date(2026, 1, 1)),
         renderer=workers,
     )
@@ -142,6 +142,23 @@ async def test_a_race_is_retried_on_the_new_head(tmp_path: Path, workers: Worker
         assert made.running() == "v1\n"
         (digest,) = made.builds.content
         assert digest in made.person.show(path) and made.person.show("docs/x") == "x"
+
+
+@every
+async def test_a_configuration_repository_is_told_what_its_code_repository_built(
+    tmp_path: Path, workers: Workers, files: Layout, path: str
+) -> None:
+    async with world(tmp_path, workers, split=True) as made:
+        made.config.push({name: text for name, text in files.items() if not name.startswith("app/")}, "what runs")
+        code = {"web/Dockerfile": "FROM scratch\n", "app/main": "v1\n"}
+        await made.pushed({**code})
+        assert made.running() == "v1\n"
+        (digest,) = made.builds.content
+        assert digest in made.config.show(path)
+        good = made.config.show(path)
+        await made.pushed({"app/main": "crash\n"})
+        assert made.running() == "v1\n"
+        assert made.config.show(path) == good and made.person.show("app/main") == "v1"
 
 
 async def test_a_push_that_cannot_be_rendered_is_red_and_what_ran_stays(tmp_path: Path, workers: Workers) -> None:

@@ -122,6 +122,11 @@ async def test_the_digest_is_stated_by_one_splice(
             "State `image: {",
         ),
         (
+            {**CHART, "chart/templates/chance.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: b}\n"
+             "stringData: {a: '{{ randAlphaNum 20 }}'}\n"},
+            "Let chart/templates/chance.yaml give the same each time.",
+        ),
+        (
             {**JSONNET, "main.jsonnet": "[(import 'web.libsonnet')('example.org/acme/' + 'web:latest')]\n"},
             "Write 'example.org/acme/web:latest' once",
         ),

@@ -116,7 +116,8 @@ class _Work:
         message = (
             f"no file here can be made to say which {sought.repository} runs: it runs pinned, and Git does not say it"
         )
-        fix = what_to_do(parts[0].spec, sought)
+        chance = [f.place.file for f in self._view.rendered.findings if f.rule == "render-differs"]
+        fix = f"Let {chance[0]} give the same each time." if chance else what_to_do(parts[0].spec, sought)
         assert place is not None
         return Finding(Severity.WARNING, "image-not-spliceable", place, shown(message), shown(fix))
 

@@ -91,6 +91,17 @@ def test_the_lines_told_are_taken(files: Mapping[str, str]) -> None:
     assert len(applications) == 1 and findings == ()
 
 
+def test_kustomizations_that_list_one_another_are_named() -> None:
+    applications, (finding,) = found({"a/kustomization.yaml": "resources: [../b]\n",
+                                      "b/kustomization.yaml": "resources: [../a]\n"})  # fmt: skip
+    assert applications == ()
+    assert finding.message.startswith("each of a/kustomization.yaml, b/kustomization.yaml is listed by another")
+    assert found(PART) == ((), ()), "components alone run nowhere"
+    assert spec({"a/kustomization.yaml": "resources: [../a]\n"}) == Kustomize(path="a"), (
+        "the renderer says what is wrong"
+    )
+
+
 def test_trueup_yaml_names_the_environment_its_path_and_values() -> None:
     stated = "environments:\n  - name: production\n    path: ./deploy/chart/\n    values: [deploy/prod.yaml]\n"
     (application,), findings = found(BASE | CHART | {"deploy/prod.yaml": "a: 2\n", "trueup.yaml": stated})

@@ -59,7 +59,10 @@ def applications(
     roots = find_roots(holding)
     ours = holding.manifests
     if not len(roots):
-        return ((plain(holding.name, ours),) if ours else ()), ()
+        circle = not ours and any(
+            dig(_body(holding, path), ("kind",)) != "Component" for path in holding.kustomizations
+        )
+        return ((plain(holding.name, ours),) if ours else ()), (_circle(holding),) if circle else ()
     if ours and not roots.kustomizations:
         return (plain(holding.name, ours),), tuple(_beside(holding, roots))
     if len(roots) == 1 and not ours:
@@ -112,7 +115,7 @@ def find_roots(holding: Holding) -> Roots:
     used: set[str] = set()
     for folder, path in kustomizations.items():
         body = _body(holding, path)
-        used.update(joined(folder, item) for key in _REFERS for item in _texts(dig(body, (key,))))
+        used.update({joined(folder, item) for key in _REFERS for item in _texts(dig(body, (key,)))} - {folder})
         if dig(body, ("kind",)) == "Component":
             used.add(folder)
         if any(dig(body, (key,)) for key in _INFLATES):
@@ -198,6 +201,12 @@ def _unclear(holding: Holding, roots: Roots) -> Finding:
     place = _place(holding, (*roots.kustomizations, *roots.charts, *roots.jsonnet)[0])
     message = f"{', '.join(told[:8])} could each be what runs here, and nothing says which one does"
     return _wrong(place, message, f"Write into {FILE}: {lines(told)}")
+
+
+def _circle(holding: Holding) -> Finding:
+    told = ", ".join(holding.kustomizations[:8])
+    fix = "Let one of them be listed by no other."
+    return _wrong(Place(holding.kustomizations[0]), f"each of {told} is listed by another: none is what runs", fix)
 
 
 def lines(paths: Sequence[str]) -> str:
