@@ -82,6 +82,8 @@ func render(asked request, from *tree) (done *outcome) {
 		return helm(asked, from)
 	case "jsonnet":
 		return evaluate(asked, from)
+	case "health":
+		return judgeAll(asked)
 	}
 	return &outcome{Fault: &fault{Message: fmt.Sprintf("no renderer is called %q", asked.Kind)}}
 }
@@ -101,7 +103,7 @@ func versions() map[string]string {
 	}
 	for _, module := range info.Deps {
 		switch module.Path {
-		case "sigs.k8s.io/kustomize/api", "helm.sh/helm/v4", "github.com/google/go-jsonnet", "sigs.k8s.io/yaml":
+		case "sigs.k8s.io/kustomize/api", "helm.sh/helm/v4", "github.com/google/go-jsonnet", "github.com/google/cel-go", "github.com/yuin/gopher-lua", "sigs.k8s.io/yaml":
 			found[module.Path] = module.Version
 		}
 	}

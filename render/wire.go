@@ -20,7 +20,7 @@ type hello struct {
 }
 
 type request struct {
-	Kind string `json:"kind"` // kustomize, helm, jsonnet
+	Kind string `json:"kind"` // kustomize, helm, jsonnet, health
 	Tree string `json:"tree"` // names the tree: same name, same tree
 	Path string `json:"path"` // the kustomization's or chart's folder, or the Jsonnet file; "" is the root
 	// Kustomize
@@ -45,6 +45,9 @@ type request struct {
 	ExternalCode []pair   `json:"external_code"`
 	TopText      []pair   `json:"top_text"`
 	TopCode      []pair   `json:"top_code"`
+	// Health
+	Rules  []healthRule  `json:"rules"`
+	Inputs []healthInput `json:"inputs"`
 }
 
 type pair struct {
@@ -84,6 +87,7 @@ type outcome struct {
 	Warnings  []fault  `json:"warnings,omitempty"`
 	Differs   []string `json:"differs,omitempty"` // templates whose output differs under a second seed
 	Trace     []seen   `json:"trace"`
+	Judged    []judged `json:"judged,omitempty"` // of health, one for each input
 	Forgotten bool     `json:"-"`
 }
 

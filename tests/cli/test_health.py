@@ -69,3 +69,32 @@ def test_what_is_no_object_is_named(trueup: Trueup, tmp_path: Path) -> None:
     done = trueup("health", str(tmp_path / "x.yaml"))
     assert isinstance(done.exception, Stop) and "x.yaml: this is no Kubernetes object" in str(done.exception)
     assert isinstance(trueup("health", str(tmp_path / "none.yaml")).exception, Away)
+
+
+@pytest.mark.integration
+def test_rules_of_ones_own_count_before_the_built_in_ones(
+    trueup: Trueup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Path(__file__).parents[2] / ".cache/trueup-render"
+    if not worker.exists():
+        pytest.skip("no render worker: `make render` builds it with Go 1.26")
+    monkeypatch.setenv("TRUEUP_RENDER", str(worker))
+    claim = "resource.customizations.health.PersistentVolumeClaim"
+    (tmp_path / "cm.yaml").write_text(
+        f"kind: ConfigMap\ndata:\n  {claim}: |\n    return {{status = 'Suspended', message = obj.status.phase}}\n"
+    )
+    (tmp_path / "flux.yaml").write_text("- {apiVersion: batch/v1, kind: Job, current: status.nothing == 1}\n")
+    (tmp_path / "dump.yaml").write_text(LIST)
+    rules = ("--rules", str(tmp_path / "cm.yaml"), "--rules", str(tmp_path / "flux.yaml"))
+    result = trueup("health", str(tmp_path / "dump.yaml"), *rules, "--output", "json")
+    said = {found["ref"]: (found["health"], found["reason"]) for found in map(json.loads, result.output.splitlines())}
+    assert said["persistentvolumeclaim/data"] == ("suspended", "Pending")
+    assert said["configmap/settings"] == ("healthy", "")
+    health, reason = said["job/migrate"]
+    assert health == "unknown"
+    assert reason.endswith("flux.yaml:1: the rule for batch/Job fails: `current`: no such key: nothing")
+
+
+def test_a_file_without_rules_is_named(trueup: Trueup, dump: str) -> None:
+    done = trueup("health", dump, "--rules", dump)
+    assert isinstance(done.exception, Stop) and f"{dump}: states no rule" in str(done.exception)

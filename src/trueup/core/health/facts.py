@@ -1,7 +1,9 @@
 """What the conditions and phases of projects' kinds mean: data, a row for each group of kinds, with its source.
 
 A row names the conditions that must be True (`ready`), those that must not be (`bad`), or a phase and its words. What
-no word names is progressing. `patient`: a ready condition that is False may still turn True by itself.
+no word names is progressing. `patient`: a ready condition that is False may still turn True by itself, except for the
+reasons in `final`. `busy`: conditions that mean that it works on something; `needed`: conditions that must not be
+False; `held`: conditions that mean that somebody suspended it; `equal`: counts that must be the same.
 """
 
 from __future__ import annotations
@@ -15,8 +17,14 @@ class Fact(Struct, frozen=True, kw_only=True):
     source: str  # the API documentation that says so
     ready: tuple[str, ...] = ()
     bad: tuple[str, ...] = ()
-    progressing: tuple[str, ...] = ()  # reasons of a False ready condition that are not final
+    progressing: tuple[str, ...] = ()  # reasons of a False ready condition, or of a bad one, that are not final
     patient: bool = False
+    final: tuple[str, ...] = ()
+    no: tuple[str, ...] = ("False",)  # what a ready condition says when it is not
+    busy: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    equal: tuple[str, ...] = ()  # dotted paths from the object's root
     phase: str = ""  # dotted path from the object's root
     healthy: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
@@ -44,8 +52,8 @@ _KARPENTER = "Karpenter documentation, NodePool, NodeClass and NodeClaim conditi
 
 ROWS: tuple[Fact, ...] = (
     # cert-manager
-    Fact(group="cert-manager.io", kinds=("Certificate",), ready=_READY, patient=True,
-         source="cert-manager API, Certificate"),
+    Fact(group="cert-manager.io", kinds=("Certificate",), ready=_READY, busy=("Issuing",),
+         source="cert-manager API, Certificate; argo-cd health.lua"),
     Fact(group="cert-manager.io", kinds=_kinds("Issuer ClusterIssuer"), ready=_READY,
          source="cert-manager API, IssuerCondition"),
     Fact(group="cert-manager.io", kinds=("CertificateRequest",), ready=_READY, bad=("Denied", "InvalidRequest"),
@@ -78,7 +86,7 @@ ROWS: tuple[Fact, ...] = (
     Fact(group="argoproj.io", kinds=("Workflow",), phase="status.phase", healthy=("Succeeded",),
          degraded=("Failed", "Error"), message="status.message",
          source="Argo Workflows field reference, WorkflowPhase"),
-    Fact(group="argoproj.io", kinds=_kinds("EventBus EventSource Sensor"), ready=("Deployed",), patient=True,
+    Fact(group="argoproj.io", kinds=_kinds("EventBus EventSource Sensor"), ready=("Deployed",),
          source="Argo Events API, status conditions"),
     # Knative
     Fact(group="serving.knative.dev", kinds=_kinds("Service Route Configuration Revision DomainMapping"), ready=_READY,
@@ -93,33 +101,38 @@ ROWS: tuple[Fact, ...] = (
     # Gateway API
     Fact(group="gateway.networking.k8s.io", kinds=("GatewayClass",), ready=("Accepted",), progressing=("Pending",),
          source=_GATEWAY),
-    Fact(group="gateway.networking.k8s.io", kinds=("Gateway",), ready=("Accepted", "Programmed"),
-         progressing=("Pending", "AddressNotAssigned"), source=_GATEWAY),
     # External Secrets
     Fact(group="external-secrets.io",
          kinds=_kinds("ExternalSecret SecretStore ClusterSecretStore ClusterExternalSecret "
          "PushSecret"), ready=_READY, source=_EXTERNAL_SECRETS),
     # Strimzi
     Fact(group="kafka.strimzi.io", kinds=_kinds("Kafka KafkaTopic KafkaUser KafkaConnect KafkaConnector KafkaBridge "
-         "KafkaMirrorMaker2 KafkaRebalance"), ready=_READY, bad=("NotReady",), patient=True, source=_STRIMZI),
+         "KafkaMirrorMaker2 KafkaRebalance"), ready=_READY, bad=("NotReady",), progressing=("Creating",), patient=True,
+         source=_STRIMZI),
     # KEDA
-    Fact(group="keda.sh", kinds=_kinds("ScaledObject ScaledJob"), ready=_READY, progressing=("Unknown",),
-         source="KEDA documentation, conditions of ScaledObject"),
+    Fact(group="keda.sh", kinds=("ScaledObject",), ready=_READY, bad=("Fallback",), held=("Paused",),
+         source="KEDA documentation, conditions of ScaledObject; argo-cd health.lua"),
+    Fact(group="keda.sh", kinds=("ScaledJob",), ready=_READY, no=("False", "Unknown"), held=("Paused",),
+         source="KEDA documentation, conditions of ScaledJob; argo-cd health.lua"),
     # Prometheus operator
     Fact(group="monitoring.coreos.com", kinds=_kinds("Prometheus Alertmanager PrometheusAgent ThanosRuler"),
-         ready=("Reconciled", "Available"), patient=True, suspend="spec.paused", source=_PROMETHEUS),
+         ready=("Available",), no=("False", "Degraded", "Unknown"), progressing=("SomePodsNotReady",),
+         needed=("Reconciled",), suspend="spec.paused", source=_PROMETHEUS),
     # Cluster API
     Fact(group="cluster.x-k8s.io", kinds=("Cluster",), phase="status.phase", healthy=("Provisioned",),
-         degraded=("Failed",), message="status.failureMessage", ready=_READY, patient=True, suspend="spec.paused",
+         degraded=("Failed",), message="status.failureMessage", needed=_READY, suspend="spec.paused",
          source=_CAPI),
     Fact(group="cluster.x-k8s.io", kinds=_kinds("Machine MachinePool"), phase="status.phase", healthy=("Running",),
          degraded=("Failed",), message="status.failureMessage", source=_CAPI),
-    Fact(group="cluster.x-k8s.io", kinds=_kinds("MachineDeployment MachineSet"), phase="status.phase",
+    Fact(group="cluster.x-k8s.io", kinds=("MachineDeployment",), phase="status.phase",
+         healthy=("Running",), degraded=("Failed",), suspend="spec.paused",
+         equal=("status.replicas", "status.updatedReplicas", "status.readyReplicas"), source=_CAPI),
+    Fact(group="cluster.x-k8s.io", kinds=("MachineSet",), phase="status.phase",
          healthy=("Running",), degraded=("Failed",), ready=_READY, patient=True, source=_CAPI),
     Fact(group="controlplane.cluster.x-k8s.io", kinds=("KubeadmControlPlane",), ready=_READY, patient=True,
          source=_CAPI),
     Fact(group="addons.cluster.x-k8s.io", kinds=("ClusterResourceSet",),
-         ready=("ResourcesApplied",), patient=True, source=_CAPI),
+         ready=("ResourcesApplied",), source=_CAPI),
     # Rook
     Fact(group="ceph.rook.io", kinds=_kinds("CephCluster"), phase="status.phase", healthy=("Ready",),
          degraded=("Failure", "Error"), message="status.message", source=_ROOK),
@@ -129,8 +142,19 @@ ROWS: tuple[Fact, ...] = (
     Fact(group="objectbucket.io", kinds=_kinds("ObjectBucketClaim ObjectBucket"), phase="status.phase",
          healthy=("bound", "Bound"), degraded=("failed", "Failed"), source="lib-bucket-provisioner, ObjectBucketClaim"),
     # Databases
-    Fact(group="postgresql.cnpg.io", kinds=("Cluster",), ready=_READY, patient=True,
-         source="CloudNativePG API reference, ClusterConditionType"),
+    Fact(group="postgresql.cnpg.io", kinds=("Cluster",), phase="status.phase", message="status.phaseReason",
+         healthy=("Cluster in healthy state",), held=("cnpg.io/hibernation",),
+         degraded=("Switchover in progress", "Failing over", "Upgrading Postgres major version",
+                   "Cluster upgrade delayed", "Waiting for user action",
+                   "Primary instance is being restarted in-place",
+                   "Primary instance is being restarted without a switchover",
+                   "Cluster cannot execute instance online upgrade due to missing architecture binary",
+                   "Online upgrade in progress", "Applying configuration"),
+         suspended=("Unable to create required cluster objects",
+                    "Cluster cannot proceed to reconciliation due to an unknown plugin being required",
+                    "Cluster has incomplete or invalid image catalog",
+                    "Cluster is unrecoverable and needs manual intervention"),
+         source="CloudNativePG API, phases of a Cluster; argo-cd health.lua"),
     Fact(group="postgresql.cnpg.io", kinds=("Backup",), phase="status.phase", healthy=("completed",),
          degraded=("failed", "walArchivingFailing"), message="status.error",
          source="CloudNativePG API reference, BackupPhase"),
@@ -145,13 +169,11 @@ ROWS: tuple[Fact, ...] = (
     Fact(group="psmdb.percona.com", kinds=("PerconaServerMongoDB",), phase="status.state", healthy=("ready",),
          degraded=("error",), suspended=("paused",), message="status.message", source="Percona operators, AppState"),
     Fact(group="pxc.percona.com", kinds=("PerconaXtraDBCluster",), phase="status.state", healthy=("ready",),
-         degraded=("error",), suspended=("paused",), source="Percona operators, AppState"),
+         degraded=("error", "stopping"), suspended=("paused",), source="Percona operators, AppState"),
     Fact(group="pgv2.percona.com", kinds=("PerconaPGCluster",), phase="status.state", healthy=("ready",),
          degraded=("error",), suspended=("paused",), source="Percona operators, AppState"),
     Fact(group="ps.percona.com", kinds=("PerconaServerMySQL",), phase="status.state", healthy=("ready",),
          degraded=("error",), suspended=("paused",), source="Percona operators, AppState"),
-    Fact(group="elasticsearch.k8s.elastic.co", kinds=("Elasticsearch",), phase="status.health",
-         healthy=("green",), degraded=("red",), source="Elastic Cloud on Kubernetes API, ElasticsearchHealth"),
     Fact(group="kibana.k8s.elastic.co", kinds=("Kibana",), phase="status.health", healthy=("green",), degraded=("red",),
          source="Elastic Cloud on Kubernetes API, DeploymentHealth"),
     Fact(group="apm.k8s.elastic.co", kinds=("ApmServer",), phase="status.health", healthy=("green",), degraded=("red",),
@@ -161,17 +183,20 @@ ROWS: tuple[Fact, ...] = (
     Fact(group="agent.k8s.elastic.co", kinds=("Agent",), phase="status.health", healthy=("green",), degraded=("red",),
          source="Elastic Cloud on Kubernetes API, AgentHealth"),
     Fact(group="rabbitmq.com", kinds=("RabbitmqCluster",), ready=("AllReplicasReady", "ClusterAvailable"), patient=True,
+         needed=("ReconcileSuccess",),
          source="RabbitMQ cluster operator, status conditions"),
     Fact(group="rabbitmq.com", kinds=_kinds("Queue Exchange Binding User Vhost Policy Permission SchemaReplication "
          "Federation Shovel SuperStream TopicPermission OperatorPolicy"), ready=_READY,
          source="RabbitMQ messaging topology operator, status conditions"),
     Fact(group="minio.min.io", kinds=("Tenant",), phase="status.currentState", healthy=("Initialized",),
+         degraded=("Statefulset not controlled by operator", "Different versions across MinIO Pools",
+                   "Another MinIO Tenant already exists in the namespace"),
          source="MinIO operator, Tenant status.currentState"),
     Fact(group="clickhouse.altinity.com", kinds=("ClickHouseInstallation",), phase="status.status",
          healthy=("Completed",), degraded=("Aborted",), message="status.error",
          source="Altinity clickhouse-operator, status"),
     Fact(group="k8s.mariadb.com", kinds=_kinds("MariaDB MaxScale Database User Grant Connection"),
-         ready=_READY, patient=True, source="mariadb-operator API reference, conditions"),
+         ready=_READY, patient=True, final=("Failed",), source="mariadb-operator API reference, conditions"),
     Fact(group="k8s.mariadb.com", kinds=_kinds("Backup Restore SqlJob"), ready=("Complete",), bad=("Failed",),
          patient=True,
          source="mariadb-operator API reference, conditions"),
@@ -189,7 +214,7 @@ ROWS: tuple[Fact, ...] = (
     Fact(group="batch.volcano.sh", kinds=("Job",), phase="status.state.phase", healthy=("Completed",),
          degraded=("Failed", "Aborted", "Terminated"), message="status.state.message", source="Volcano, JobPhase"),
     Fact(group="sparkoperator.k8s.io", kinds=_kinds("SparkApplication"), phase="status.applicationState.state",
-         healthy=("RUNNING", "COMPLETED"), degraded=("FAILED", "SUBMISSION_FAILED", "INVALIDATING"),
+         healthy=("RUNNING", "COMPLETED"), degraded=("FAILED", "SUBMISSION_FAILED", "FAILING"),
          message="status.applicationState.errorMessage", source="Spark operator API, ApplicationStateType"),
     Fact(group="flink.apache.org", kinds=("FlinkDeployment",), phase="status.lifecycleState", healthy=("STABLE",),
          degraded=("FAILED", "ROLLED_BACK"), suspended=("SUSPENDED",), message="status.error",
@@ -201,28 +226,26 @@ ROWS: tuple[Fact, ...] = (
          source="KubeRay API, JobDeploymentStatus"),
     Fact(group="kubeflow.org", kinds=_kinds("PyTorchJob TFJob MPIJob XGBoostJob PaddleJob JAXJob"),
          ready=("Succeeded",), bad=("Failed",), patient=True, source="Kubeflow training operator, JobConditionType"),
-    Fact(group="serving.kserve.io", kinds=_kinds("InferenceService InferenceGraph"), ready=_READY, patient=True,
+    Fact(group="serving.kserve.io", kinds=_kinds("InferenceService InferenceGraph"), ready=_READY,
          source="KServe API, status conditions"),
     Fact(group="kueue.x-k8s.io", kinds=_kinds("ClusterQueue LocalQueue"), ready=("Active",),
          source="Kueue API, conditions"),
     Fact(group="jobset.x-k8s.io", kinds=("JobSet",), ready=("Completed",), bad=("Failed",), patient=True,
          suspend="spec.suspend", source="JobSet API, conditions"),
     # Nodes and machines
-    Fact(group="karpenter.sh", kinds=_kinds("NodePool NodeClaim"), ready=_READY, patient=True, source=_KARPENTER),
+    Fact(group="karpenter.sh", kinds=("NodePool",), ready=_READY, needed=("NodeClassReady",), source=_KARPENTER),
+    Fact(group="karpenter.sh", kinds=("NodeClaim",), ready=_READY, patient=True, source=_KARPENTER),
     Fact(group="karpenter.k8s.aws", kinds=("EC2NodeClass",), ready=_READY, source=_KARPENTER),
     # Networking
     Fact(group="projectcontour.io", kinds=("HTTPProxy",), phase="status.currentStatus", healthy=("valid",),
          degraded=("invalid", "orphaned"), message="status.description", source="Contour, HTTPProxy status"),
-    Fact(group="networking.gke.io", kinds=("ManagedCertificate",), phase="status.certificateStatus",
-         healthy=("Active",), degraded=("ProvisioningFailed", "ProvisioningFailedPermanently", "RenewalFailed"),
-         source="GKE, managed certificates"),
     Fact(group="bitnami.com", kinds=("SealedSecret",), ready=("Synced",),
          source="Sealed Secrets, SealedSecretCondition"),
     Fact(group="kyverno.io", kinds=_kinds("Policy ClusterPolicy CleanupPolicy ClusterCleanupPolicy"), ready=_READY,
-         patient=True, source="Kyverno CRD reference, status conditions"),
+         source="Kyverno CRD reference, status conditions"),
     # Crossplane (core kinds; managed resources by READY + SYNCED)
     Fact(group="pkg.crossplane.io", kinds=_kinds("Provider Function Configuration"), ready=("Installed", "Healthy"),
-         patient=True, source=_CROSSPLANE),
+         source=_CROSSPLANE),
     Fact(group="pkg.crossplane.io", kinds=_kinds("ProviderRevision FunctionRevision ConfigurationRevision"),
          ready=("Healthy",), patient=True, source=_CROSSPLANE),
     Fact(group="apiextensions.crossplane.io", kinds=("CompositeResourceDefinition",), ready=("Established",),
@@ -235,13 +258,6 @@ ROWS: tuple[Fact, ...] = (
          degraded=("Unavailable",), message="status.message", source="Velero API types, phases"),
     Fact(group="velero.io", kinds=("Schedule",), phase="status.phase", healthy=("Enabled",),
          degraded=("FailedValidation",), suspend="spec.paused", source="Velero API types, phases"),
-    Fact(group="longhorn.io", kinds=("Volume",), phase="status.robustness", healthy=("healthy", "unknown"),
-         degraded=("faulted", "degraded"), source="Longhorn, volume robustness"),
-    Fact(group="cdi.kubevirt.io", kinds=("DataVolume",), phase="status.phase", healthy=("Succeeded",),
-         degraded=("Failed",), suspended=("Paused",), source="KubeVirt CDI, DataVolumePhase"),
-    Fact(group="kubevirt.io", kinds=("VirtualMachine",), ready=_READY, patient=True, source="KubeVirt API, conditions"),
-    Fact(group="kubevirt.io", kinds=("VirtualMachineInstance",), phase="status.phase", healthy=("Running", "Succeeded"),
-         degraded=("Failed",), source="KubeVirt API, VirtualMachineInstancePhase"),
     # Operators and platforms
     Fact(group="operators.coreos.com", kinds=("ClusterServiceVersion",), phase="status.phase", healthy=("Succeeded",),
          degraded=("Failed",), message="status.message",

@@ -6,11 +6,13 @@ where the two differ the comment says which one is followed. Kinds of projects: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
+from trueup.core.health.conditions import conditions, told
 from trueup.core.health.facts import FACTS, Fact
+from trueup.core.health.projects import PROJECTS, Rule
 from trueup.core.model import Health, Json
 
 
@@ -72,18 +74,6 @@ def _terminating(body: Json) -> str:
 # --- conditions ----------------------------------------------------------------------------------
 
 
-def conditions(status: Json) -> dict[str, Mapping[str, str]]:
-    """type → condition."""
-    listed = status.get("conditions")
-    return {c["type"]: c for c in listed if isinstance(c, dict) and "type" in c} if isinstance(listed, list) else {}
-
-
-def told(condition: Mapping[str, str]) -> str:
-    """ "Reason: message" of a condition."""
-    parts = [str(condition.get(key) or "") for key in ("reason", "message")]
-    return ": ".join(" ".join(p.split()) for p in parts if p)[:400] or f"{condition['type']} is {condition['status']}"
-
-
 # Crossplane's managed resources are of many groups. Source: Crossplane documentation, managed resource conditions
 MANAGED = (".upbound.io", ".crossplane.io")
 
@@ -113,14 +103,37 @@ def _by_fact(fact: Fact, body: Json, status: Json) -> Found:
     if fact.suspend and _at(body, fact.suspend) is True:
         return Found(Health.SUSPENDED, f"{fact.suspend} is true", name)
     have = conditions(status)
-    for type in fact.bad:
-        if type in have and have[type].get("status") == "True":
+    found = _by_signs(fact, have, name) or (_by_phase(fact, body, name) if fact.phase else None)
+    found = found or _by_ready(fact, have, name)
+    held = _true(fact.held, have)
+    if held is not None and found.health is not Health.DEGRADED:
+        return Found(Health.SUSPENDED, told(held), name)
+    if found.health is not Health.HEALTHY:
+        return found
+    counts = [_at(body, path) for path in fact.equal]
+    return found if len(set(counts)) < 2 else Found(Health.PROGRESSING, _counted(fact, counts), name)
+
+
+def _by_signs(fact: Fact, have: Mapping[str, Mapping[str, str]], name: str) -> Found | None:
+    """What one condition alone decides."""
+    if busy := _true(fact.busy, have):
+        return Found(Health.PROGRESSING, told(busy), name)
+    if bad := _true(fact.bad, have):
+        soon = bad.get("reason") in fact.progressing
+        return Found(Health.PROGRESSING if soon else Health.DEGRADED, told(bad), name)
+    for type in fact.needed:
+        if have.get(type, {}).get("status") == "False":
             return Found(Health.DEGRADED, told(have[type]), name)
-    if fact.phase:
-        found = _by_phase(fact, body, name)
-        if found is not None:
-            return found
-    return _by_ready(fact, have, name)
+    return None
+
+
+def _true(types: tuple[str, ...], have: Mapping[str, Mapping[str, str]]) -> Mapping[str, str] | None:
+    """The first of these conditions that is True."""
+    return next((have[type] for type in types if have.get(type, {}).get("status") == "True"), None)
+
+
+def _counted(fact: Fact, counts: list[Json]) -> str:
+    return ", ".join(f"{path.rpartition('.')[2]} {count}" for path, count in zip(fact.equal, counts, strict=True))
 
 
 def _by_phase(fact: Fact, body: Json, name: str) -> Found | None:
@@ -144,13 +157,14 @@ def _by_ready(fact: Fact, have: Mapping[str, Mapping[str, str]], name: str) -> F
         if condition is None:
             return Found(Health.PROGRESSING, f"no condition {type} yet", name)
         if condition.get("status") != "True":
-            final = condition.get("status") == "False" and not _on_its_way(fact, condition)
+            final = condition.get("status") in fact.no and not _on_its_way(fact, condition)
             return Found(Health.DEGRADED if final else Health.PROGRESSING, told(condition), name)
     return Found(Health.HEALTHY, "", name)
 
 
 def _on_its_way(fact: Fact, condition: Mapping[str, str]) -> bool:
-    return fact.patient or condition.get("reason") in fact.progressing
+    reason = condition.get("reason")
+    return reason in fact.progressing or (fact.patient and reason not in fact.final)
 
 
 def _at(body: Json, path: str) -> Json:
@@ -160,8 +174,6 @@ def _at(body: Json, path: str) -> Json:
 
 
 # --- built-in kinds ------------------------------------------------------------------------------
-
-Rule = Callable[[Json, Json, Json], tuple[Health, str]]
 
 
 def _deployment(body: Json, spec: Json, status: Json) -> tuple[Health, str]:
@@ -391,4 +403,5 @@ RULES: dict[tuple[str, str], Rule] = {
     ("", "Namespace"): _namespace,
     ("", "Node"): _node,
     ("certificates.k8s.io", "CertificateSigningRequest"): _signing,
+    **PROJECTS,
 }

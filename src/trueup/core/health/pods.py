@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from trueup.core.health.live import conditions
+from trueup.core.health.conditions import conditions
 from trueup.core.model import Fault, Health, Json
 
 CRASHES = 2  # restarts of one container after which it is taken to fail by itself

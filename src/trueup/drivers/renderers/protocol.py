@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from msgspec import Raw, Struct
 
-from trueup.core.model import Place
+from trueup.core.health.rules import Lua, Rule, Said
+from trueup.core.model import Json, Place
 from trueup.core.render import Asked, Hook, Made, Output, Seen, Warned
 
 VERSION = 1
@@ -62,6 +63,7 @@ class Done(Struct, frozen=True):
     warnings: tuple[Fault, ...] = ()
     differs: tuple[str, ...] = ()
     trace: tuple[Seen, ...] | None = None
+    judged: tuple[Said, ...] = ()
 
     def output(self) -> Output:
         return Output(
@@ -87,6 +89,15 @@ def request(asked: Asked, tree: str) -> bytes:
     fields = msgspec.to_builtins(asked)
     fields["kind"] = fields.pop("type")
     return msgspec.json.encode({**fields, "tree": tree})
+
+
+def health(rules: Sequence[Rule], inputs: Sequence[tuple[int, Json]]) -> bytes:
+    how = [
+        {"lua": r.how.script, "open": r.how.open} if isinstance(r.how, Lua) else msgspec.to_builtins(r.how)
+        for r in rules
+    ]
+    asked = [{"rule": number, "body": body} for number, body in inputs]
+    return msgspec.json.encode({"kind": "health", "rules": how, "inputs": asked})
 
 
 def entries(found: tuple[tuple[str, int, str], ...]) -> bytes:

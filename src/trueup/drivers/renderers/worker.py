@@ -10,19 +10,23 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from trueup.core.model import Place
+from trueup.core.health.rules import Rule, Said
+from trueup.core.model import Json, Place
 from trueup.core.render import Asked, Output, changed
 from trueup.drivers.renderers import protocol
 from trueup.drivers.renderers.program import ABSENT
 from trueup.ports import Blobs, Given, RendererDown, RenderFailed
 
 __all__ = ["Blobs", "Given", "Limits", "RenderFailed", "RendererDown", "Worker", "Workers", "start"]
+
+T = TypeVar("T")
 
 START_S = 20.0
 SAID_BYTES = 64 << 10
@@ -56,11 +60,18 @@ class Workers:
 
     async def render(self, asked: Asked, given: Given) -> Output:
         """What `asked` gives from this tree. Raises RenderFailed, RendererDown, and whatever `given.blobs` raises."""
+        return await self._with_one(lambda worker: worker.render(asked, given, self._limits))
+
+    async def judge(self, rules: Sequence[Rule], inputs: Sequence[tuple[int, Json]]) -> tuple[Said, ...]:
+        """What these rules of health say, by (number of the rule, object). Raises RenderFailed, RendererDown."""
+        return await self._with_one(lambda worker: worker.judge(rules, inputs, self._limits))
+
+    async def _with_one(self, work: Callable[[Worker], Awaitable[T]]) -> T:
         async with self._turns:
             worker = self._idle.pop() if self._idle else await start(self._program, self._limits)
             self._busy.add(worker)
             try:
-                output = await worker.render(asked, given, self._limits)
+                output = await work(worker)
             except RenderFailed:
                 await self._back(worker)
                 raise
@@ -114,32 +125,42 @@ class Worker:
         return self._process.pid
 
     async def render(self, asked: Asked, given: Given, limits: Limits) -> Output:
-        try:
-            async with asyncio.timeout(limits.time_s):
-                done = await self._talk(asked, given)
-        except TimeoutError:
-            self._lost = True
-            await self.end()
-            raise RenderFailed(
-                Place(asked.path), f"rendering took more than {limits.time_s:g} s and was stopped",
-                "Look for a loop or a recursion without an end.",
-            ) from None  # fmt: skip
-        except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
-            self._lost = True
-            raise RenderFailed(Place(asked.path), *await self._why(limits)) from None
-        if done.fault is not None:
-            fault = done.fault
-            raise RenderFailed(Place(fault.file or asked.path or ".", fault.line), fault.message, fault.fix)
+        done = await self._ask(protocol.request(asked, given.name), asked.path, given, limits)
         output = done.output()
         if (wrong := changed(output.trace, given.folders)) is not None:
             self._lost = True
             raise RendererDown(f"the render worker says it read {wrong}, which is not in the tree: report this")
         return output
 
-    async def _talk(self, asked: Asked, given: Given) -> protocol.Done:
+    async def judge(
+        self, rules: Sequence[Rule], inputs: Sequence[tuple[int, Json]], limits: Limits
+    ) -> tuple[Said, ...]:
+        return (await self._ask(protocol.health(rules, inputs), "", None, limits)).judged
+
+    async def _ask(self, request: bytes, path: str, given: Given | None, limits: Limits) -> protocol.Done:
+        """One request to its end. `path` is what a fault is about when it names no file itself."""
+        try:
+            async with asyncio.timeout(limits.time_s):
+                done = await self._talk(request, given)
+        except TimeoutError:
+            self._lost = True
+            await self.end()
+            raise RenderFailed(
+                Place(path), f"rendering took more than {limits.time_s:g} s and was stopped",
+                "Look for a loop or a recursion without an end.",
+            ) from None  # fmt: skip
+        except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
+            self._lost = True
+            raise RenderFailed(Place(path), *await self._why(limits)) from None
+        if done.fault is not None:
+            fault = done.fault
+            raise RenderFailed(Place(fault.file or path or ".", fault.line), fault.message, fault.fix)
+        return done
+
+    async def _talk(self, request: bytes, given: Given | None) -> protocol.Done:
         reader, writer = self._process.stdout, self._process.stdin
         assert reader is not None and writer is not None
-        writer.write(protocol.frame(protocol.request(asked, given.name)))
+        writer.write(protocol.frame(request))
         await writer.drain()
         while True:
             try:
@@ -149,7 +170,7 @@ class Worker:
                 raise RendererDown(f"the render worker speaks nonsense ({error}): rebuild it with `make`") from error
             if answer.done is not None:
                 return answer.done
-            if answer.ask is not None:
+            if answer.ask is not None and given is not None:
                 writer.write(protocol.frame(await _give(answer.ask, given)))
                 await writer.drain()
 
