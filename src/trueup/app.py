@@ -30,9 +30,11 @@ from trueup.core.check import check
 from trueup.core.found import Found
 from trueup.core.images import Unmatched
 from trueup.core.layout import CONTAINERS_CONF, Layout
+from trueup.core.logins import logins
 from trueup.core.manifests import Rendered
 from trueup.core.mask import Masker
 from trueup.core.model import Change, Finding, Judgement, Live, Oid, Principal, Severity, Tree
+from trueup.core.reach import allowed
 from trueup.core.render import Folders
 from trueup.core.requests import Reply, Request
 from trueup.core.running import LogQuery, Now
@@ -51,6 +53,7 @@ from trueup.drivers.secrets.sops import Sops
 from trueup.drivers.secrets.vault import FileVault
 from trueup.drivers.sources import credentials_from, folder, signing_from
 from trueup.drivers.sources.git import Git, Settings
+from trueup.drivers.sources.remotes import Fetched
 from trueup.drivers.targets.host import Host
 from trueup.engine import owners
 from trueup.engine.broker import Broker
@@ -58,10 +61,12 @@ from trueup.engine.builds import ConventionBuilds, Secrets
 from trueup.engine.housekeeping import Housekeeping
 from trueup.engine.joblog import JobLog
 from trueup.engine.loop import Loop, Parts, Watched, source_id
-from trueup.engine.opening import Opener
+from trueup.engine.means import NONE, Means
+from trueup.engine.pins import Pins
 from trueup.engine.pipelines import Parts as PipelineParts
 from trueup.engine.pipelines import Pipelines
 from trueup.engine.registry import Registry
+from trueup.engine.remotes import Beside
 from trueup.engine.rendering import Rendering
 from trueup.engine.runs import CandidateRuns, Subject
 from trueup.engine.stating import state as state_images
@@ -70,7 +75,7 @@ from trueup.engine.tell import Teller
 from trueup.engine.tidy import Tidy
 from trueup.engine.verbs import Verbs
 from trueup.engine.webhooks import webhook_app
-from trueup.ports import CommitState, Given, Notify, Renderer, SourceError, TargetDown
+from trueup.ports import CommitState, Given, Notify, Renderer, SourceError, TargetDown, Vault
 from trueup.store.state import State, open_state, vault_key
 
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -112,14 +117,13 @@ class NotUsable(Exception):
 # --- one look, no loop ---------------------------------------------------------------------------
 
 
-async def read_folder(path: str, today: dt.date, rendering: Rendering, opener: Opener | None = None) -> Reading:
-    """The repository at `path` as it stands on disk, committed or not. Without `opener`, what SOPS encrypted is only
-    named. Raises NotUsable, RendererDown, NoKey."""
+async def read_folder(path: str, today: dt.date, rendering: Rendering, means: Means = NONE) -> Reading:
+    """The repository at `path` as it stands on disk, committed or not. Raises NotUsable, RendererDown, SourceError."""
     root = Path(path).resolve()
     try:
         tree, blobs = await asyncio.to_thread(folder.read, root, convention.wanted)
         given = Given("folder", Folders(tree), folder.contents(root, tree))
-        return await study(given, blobs, root.name, checker(today), rendering, opener)
+        return await study(given, blobs, root.name, checker(today), rendering, means)
     except OSError as error:
         raise NotUsable(str(error)) from error
 
@@ -431,9 +435,13 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
             stand_ins=options.stand_ins,
         )
         workers = await stack.enter_async_context(render_workers(options.environ))
-        app = await _assemble(
-            options, state, sources, watched, vault, host, builder, way, ca, Kept(workers, state.renders)
-        )
+        renderer = Kept(workers, state.renders)
+        beside: dict[str, Beside] = {}
+        for id in watched:
+            fetched = remotes(options, {**options.environ, **secrets[id]}, f"{layout.remotes}/{id.rpartition('/')[2]}")
+            stack.push_async_callback(fetched.close)
+            beside[id] = Beside(fetched, Pins(Path(layout.remotes)))
+        app = await _assemble(options, state, sources, watched, vault, host, builder, way, ca, renderer, beside)
         notify: Notify | None = None
         if options.notify:
             signing = next((s[f"{OWN}NOTIFY_SECRET"] for s in secrets.values() if f"{OWN}NOTIFY_SECRET" in s), "")
@@ -462,6 +470,7 @@ async def _assemble(
     way: Outside,
     ca: Path | None,
     renderer: Renderer,
+    beside: Mapping[str, Beside],
 ) -> App:
     layout, clock = options.layout, Wall()
     names = {id: w.name for id, w in watched.items()}
@@ -472,6 +481,7 @@ async def _assemble(
         checker(clock.now().date()),
         renderer=renderer,
         unsealer=unsealer(options, vault, {id: owners.of(w.url) for id, w in watched.items()}),
+        beside=beside,
     )
 
     def open_log(candidate: str, name: str, secrets: Mapping[str, str]) -> JobLog:
@@ -558,7 +568,18 @@ def pipeline_secrets(vault: FileVault) -> Secrets:
     return values
 
 
-def unsealer(options: Options, vault: FileVault, owned: Mapping[str, str]) -> Sops:
+def remotes(options: Options, given: Mapping[str, str], folder: str) -> Fetched:
+    """What fetches for one repository, with the logins that were kept for it (`given`). Its clones are its own, in
+    `folder`: one repository reads nothing by another's login. Raises NotUsable."""
+    try:
+        reach = allowed(options.environ.get(f"{OWN}REMOTE_ALLOW", ""))
+        kept = logins(given.get(f"{OWN}REMOTE_LOGINS", ""))
+    except ValueError as error:
+        raise NotUsable(f"{OWN}REMOTE_ALLOW or {OWN}REMOTE_LOGINS: {error}") from None
+    return Fetched(Path(folder), options.environ, reach, kept)
+
+
+def unsealer(options: Options, vault: Vault, owned: Mapping[str, str]) -> Sops:
     """What opens files that SOPS encrypted: with the repository's own keys, else those of the environment. `owned`:
     a source's id → what its secrets are kept under."""
 

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from msgspec import Struct
 
 from trueup.core.events import Draft, Event
+from trueup.core.kusturl import Base
 from trueup.core.model import (
     BuiltImage,
     Commit,
@@ -111,6 +112,10 @@ class SourceError(Exception):
 
 class CommitRefused(SourceError):
     """This commit holds a path that is never read or written (`..`, `.git`): its own fault, the next push mends it."""
+
+
+class RemoteRefused(Exception):
+    """What a repository names elsewhere is not fetched, ever: its own fault; the message says why."""
 
 
 class NoKey(SourceError):
@@ -264,11 +269,13 @@ Blobs: TypeAlias = Callable[[Sequence[Oid]], Awaitable[Mapping[Oid, bytes]]]
 
 
 class Given(Struct, frozen=True):
-    """A revision: `name` is the same for the same tree only (its object id)."""
+    """A revision: `name` is the same for the same tree only (its object id). `pins` names the revision whose remote
+    parts it has, when that is another one: the same with an edit not yet made."""
 
     name: str
     folders: Folders
     blobs: Blobs
+    pins: str = ""
 
 
 class Renderer(Protocol):
@@ -294,6 +301,33 @@ class RenderStore(Protocol):
 
     async def put(self, key: str, id: str, data: bytes, *, lasting: bool) -> None:
         """Keep one. `lasting`: it would be another one if it were made again, so that others go first."""
+        ...
+
+
+class Archive(Struct, frozen=True):
+    """A chart as it was published. `digest` is of `data`, "sha256:…"."""
+
+    name: str
+    version: str
+    data: bytes
+    digest: str
+
+
+class Remotes(Protocol):
+    """What repositories name elsewhere. Every method raises RemoteRefused, SourceError."""
+
+    async def commit(self, base: Base) -> Oid:
+        """The commit that a base names now."""
+        ...
+
+    async def tree(self, base: Base, commit: Oid) -> Tree: ...
+
+    async def blobs(self, base: Base, oids: Sequence[Oid]) -> Mapping[Oid, bytes]: ...
+
+    async def file(self, url: str) -> bytes: ...
+
+    async def chart(self, repository: str, name: str, versions: str) -> Archive:
+        """The newest of a range of versions, as Helm reads ranges."""
         ...
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
@@ -11,17 +13,20 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from trueup.app import NotUsable, Options, checker, open_sources, read_folder, render_workers, unsealer
+from trueup.app import NotUsable, Options, checker, open_sources, read_folder, remotes, render_workers, unsealer
 from trueup.cli.errors import Away, Unknown
+from trueup.core.candidate import child_id
 from trueup.core.layout import Layout
 from trueup.core.render import Folders
 from trueup.drivers.definitions import convention
-from trueup.drivers.secrets.vault import FileVault
+from trueup.drivers.secrets import FileVault, MemoryVault
 from trueup.engine import owners
-from trueup.engine.opening import Opener
+from trueup.engine.means import Means
+from trueup.engine.pins import Pins
+from trueup.engine.remotes import Beside
 from trueup.engine.rendering import Rendering
 from trueup.engine.study import Reading, study
-from trueup.ports import Given
+from trueup.ports import Given, Vault
 from trueup.store.state import vault_key
 
 
@@ -46,12 +51,12 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
 
     `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
     its beginning, or a branch. Raises Away, Unknown, SourceError, NoKey, RendererDown."""
-    today, opener = datetime.now(UTC).date(), _opener(where, repository) if keys else None
-    async with render_workers(os.environ, size=1) as workers:
+    today = datetime.now(UTC).date()
+    async with render_workers(os.environ, size=1) as workers, _means(where, repository, keys) as means:
         rendering = Rendering(workers)
         if not commit and Path(repository).is_dir() and not bare(Path(repository)):
             with _as_away():
-                reading = await read_folder(repository, today, rendering, opener)
+                reading = await read_folder(repository, today, rendering, means)
             yield Revision(reading, "", rendering)
             return
         with _as_away():
@@ -69,7 +74,7 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
             tree = await source.tree(whole)
             blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
             given = Given(whole, Folders(tree), source.blobs)
-            reading = await study(given, blobs, watched[id].name, checker(today), rendering, opener)
+            reading = await study(given, blobs, watched[id].name, checker(today), rendering, means)
             yield Revision(reading, whole, rendering)
         finally:
             await source.close()
@@ -83,12 +88,27 @@ def _as_away() -> Iterator[None]:
         raise Away(str(error)) from error
 
 
-def _opener(where: Layout, repository: str) -> Opener:
-    """Opens with the keys that were set for this repository. Raises ValueError for what is no address."""
+@asynccontextmanager
+async def _means(where: Layout, repository: str, keys: bool) -> AsyncIterator[Means]:
+    """With the keys and logins that were set for this repository. Nothing is made for it in the state folder."""
     options = Options(layout=where, repositories=(repository,), environ=dict(os.environ))
     path = Path(repository).expanduser()
-    owner = owners.of(str(path.resolve()) if path.exists() else repository)
-    return partial(unsealer(options, FileVault(where.secrets, vault_key(where)), {"": owner}).open, "")
+    there = Path(where.keys).exists()  # else nothing of a state folder is made by a look
+    with contextlib.ExitStack() as stack:
+        vault: Vault = FileVault(where.secrets, vault_key(where)) if there else MemoryVault()
+        folder = where.remotes if there else stack.enter_context(tempfile.TemporaryDirectory(prefix="trueup-"))
+        with _as_away():
+            try:
+                owner = owners.of(str(path.resolve()) if path.exists() else repository)
+            except ValueError as error:
+                raise NotUsable(str(error)) from None
+            given = {**options.environ, **await vault.values(owner, options.environment)}
+            fetched = remotes(options, given, f"{folder}/{child_id('remote', owner).rpartition('/')[2]}")
+        opener = partial(unsealer(options, vault, {"": owner}).open, "") if keys else None
+        try:
+            yield Means(opener, Beside(fetched, Pins(Path(folder))))
+        finally:
+            await fetched.close()
 
 
 def bare(path: Path) -> bool:

@@ -57,6 +57,11 @@ class Layout(Struct, frozen=True):
         return self / "git"
 
     @property
+    def remotes(self) -> str:
+        """What repositories name elsewhere: clones, contents by digest, and what was pinned for which commit."""
+        return self / "remotes"
+
+    @property
     def workspaces(self) -> str:
         return self / "runs"
 

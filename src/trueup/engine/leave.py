@@ -42,6 +42,7 @@ FOLDERS: Mapping[str, str] = {
     "the embedded registry": "registry",
     "what was built before": "builder",
     "clones of the repositories": "git",
+    "remote bases and charts": "remotes",
     "workspaces of pipelines": "runs",
     "logs": "logs",
     "the agent's memory and volumes": "agent",

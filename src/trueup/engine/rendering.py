@@ -19,7 +19,8 @@ from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, YamlFault, documents
 from trueup.drivers.renderers import plain
-from trueup.engine.opening import OPEN_ONLY, Clear, Left, Opener, clear, placed
+from trueup.engine.means import NONE, Means
+from trueup.engine.opening import OPEN_ONLY, Clear, Left, clear, placed
 from trueup.ports import Given, Renderer, RenderFailed
 
 Files = MutableMapping[tuple[str, Oid], tuple[Manifest, ...]]
@@ -38,11 +39,11 @@ class Rendering:
         self.files: Files = {}  # plain manifests read before, by path and content
 
     async def application(
-        self, application: Application, given: Given, known: Mapping[Oid, bytes], opener: Opener | None = None
+        self, application: Application, given: Given, known: Mapping[Oid, bytes], means: Means = NONE
     ) -> Rendered:
-        """All objects of all parts. `known` are contents at hand; without `opener` what SOPS encrypted is only named.
+        """All objects of all parts. `known` are contents at hand.
         Raises RendererDown, SourceError, NoKey."""
-        found = [await self.part(application, part, given, known, opener) for part in application.parts]
+        found = [await self.part(application, part, given, known, means) for part in application.parts]
         manifests = tuple(manifest for one in found for manifest in one.manifests)
         findings = [finding for one in found for finding in one.findings]
         twice = plain.stated_twice(manifests) if len(found) > 1 else ()
@@ -55,7 +56,7 @@ class Rendering:
         part: Part,
         given: Given,
         known: Mapping[Oid, bytes],
-        opener: Opener | None = None,
+        means: Means = NONE,
     ) -> Rendered:
         tree, namespace = given.folders.tree, application.namespace
         if part.repository:
@@ -64,17 +65,19 @@ class Rendering:
             return Rendered((), (Finding(Severity.ERROR, "render-failed", place, shown(message), "Copy it here."),))
         if isinstance(part.spec, Plain):
             paths, files = part.spec.paths, self.files if namespace == "default" else None
-            opened = await opener(_sealed(paths, tree, known)) if opener is not None else {}
+            opened = await means.opener(_sealed(paths, tree, known)) if means.opener is not None else {}
             return await asyncio.to_thread(
                 plain.render, tree, known, paths, namespace=namespace, kept=files, opened=opened
             )
         try:
+            given = await means.beside.complete(part.spec, given) if means.beside is not None else given
             output = await self._renderer.render(part.spec, given)
         except RenderFailed as fault:
             wrong = Finding(Severity.ERROR, "render-failed", fault.place, shown(fault.message), shown(fault.fix))
             return Rendered((), (wrong,))
         contents = await self._contents(part.spec, output, given, known)
-        secrets = await clear(await _read_by(output, given, known), opener)
+        secrets = await clear(await _read_by(output, given, known), means.opener)
+        tree = given.folders.tree
         return await asyncio.to_thread(self._placed, part.spec, output, tree, contents, namespace, secrets)
 
     async def _contents(

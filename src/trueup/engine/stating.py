@@ -23,7 +23,7 @@ from trueup.core.render import Folders
 from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
 from trueup.core.writeback import Attempt, Files, Sought, attempts, shared, what_to_do
-from trueup.engine.opening import Opener
+from trueup.engine.means import NONE, Means
 from trueup.engine.rendering import Rendering
 from trueup.ports import Given
 
@@ -46,7 +46,7 @@ class View(Struct, frozen=True):
     blobs: Mapping[Oid, bytes]
     found: Found
     rendered: Rendered
-    opener: Opener | None = None  # of what SOPS encrypted
+    means: Means = NONE
 
 
 async def state(view: View, images: Sequence[BuiltImage], rendering: Rendering) -> Stated | Unmatched:
@@ -127,7 +127,7 @@ class _Work:
         every = {**self.edits, **edits}
         given = edited(self._view.given, every)
         known = {**self._view.blobs, **{given.folders.tree[path].oid: data for path, data in every.items()}}
-        rendered = await self._rendering.application(application, given, known, self._view.opener)
+        rendered = await self._rendering.application(application, given, known, self._view.means)
         if not rendered.valid or not only_image(self.rendered.objects, rendered.objects, sought):
             return False
         self.edits, self.rendered = every, rendered
@@ -220,7 +220,7 @@ def edited(given: Given, edits: Mapping[str, bytes]) -> Given:
         rest = [oid for oid in oids if oid not in own]
         return {**(await given.blobs(rest) if rest else {}), **own}
 
-    return Given(name, Folders(tree), blobs)
+    return Given(name, Folders(tree), blobs, given.pins or given.name)
 
 
 def blob_id(data: bytes, beside: Oid) -> Oid:

@@ -44,8 +44,9 @@ from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
 from trueup.engine.candidate import Buildable, Look
-from trueup.engine.opening import Opener
+from trueup.engine.means import NONE, Means
 from trueup.engine.planning import BundleRefused
+from trueup.engine.remotes import Beside
 from trueup.engine.rendering import Rendering
 from trueup.engine.stating import Stated, View, state
 from trueup.engine.trees import differing
@@ -93,9 +94,10 @@ class RepositoryStudy:
         policy: Policy | None = None,
         renderer: Renderer | None = None,
         unsealer: Unsealer | None = None,
+        beside: Mapping[str, Beside] | None = None,
     ) -> None:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
-        self._policy, self._unsealer = policy or Policy(), unsealer
+        self._policy, self._unsealer, self._beside = policy or Policy(), unsealer, beside or {}
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
         self._stated: OrderedDict[tuple[str, tuple[tuple[str, str, str], ...]], Stated | Unmatched] = OrderedDict()
         self._rendering = Rendering(renderer or Workers(None))
@@ -127,11 +129,12 @@ class RepositoryStudy:
         if len(self._rendering.files) > KEPT_FILES:
             self._rendering.files.clear()
         given = Given(commit, Folders(tree), source.blobs)
-        return await study(given, blobs, name, self._check, self._rendering, self._opener(source))
+        return await study(given, blobs, name, self._check, self._rendering, self._means(source))
 
-    def _opener(self, source: Source) -> Opener | None:
+    def _means(self, source: Source) -> Means:
         id = next((i for i, s in self._sources.items() if s is source), "")
-        return partial(self._unsealer.open, id) if self._unsealer is not None else None
+        opener = partial(self._unsealer.open, id) if self._unsealer is not None else None
+        return Means(opener, self._beside.get(id))
 
     async def look(self, source: str, commit: str, before: str = "") -> Look:
         reading = await self.read(self._sources[source], commit)
@@ -213,16 +216,16 @@ async def study(
     name: str,
     check: Check,
     rendering: Rendering,
-    opener: Opener | None = None,
+    means: Means = NONE,
 ) -> Reading:
-    """From a tree and the contents that matter to everything known about them. `opener` opens what SOPS encrypted; no
-    finding quotes a value of that. Raises RendererDown, SourceError, NoKey."""
+    """From a tree and the contents that matter to everything known about them. No finding quotes a value that SOPS
+    encrypted. Raises RendererDown, SourceError, NoKey."""
     tree = given.folders.tree
     found, settings, wrong = await asyncio.to_thread(find, tree, blobs, name)
     rendered = Rendered(())
     for application in found.applications:
-        rendered = await rendering.application(application, given, blobs, opener)
-    view = View(given, blobs, found, rendered, opener)
+        rendered = await rendering.application(application, given, blobs, means)
+    view = View(given, blobs, found, rendered, means)
     unstated = await _unstated(view, rendering)
     return await asyncio.to_thread(_judged, view, settings, (*wrong, *unstated), check)
 

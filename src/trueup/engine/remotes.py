@@ -1,0 +1,232 @@
+"""A revision with everything that its renders name elsewhere laid beside it, each pinned.
+
+The parent fetches; the worker gets one tree, in which a remote base is a folder and a chart's dependency a file of
+charts/. What a name was at the first look at a revision it stays for that revision: a base that moves is taken with the
+next commit. The pins are in the names of what is laid beside it, and so in the trace and the key of every render.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from msgspec import structs
+
+from trueup.core import bases, kusturl
+from trueup.core.model import Oid, Place, Tree, TreeEntry
+from trueup.core.render import Asked, Folders, Helm, Kustomize
+from trueup.core.yamldoc import Doc, YamlFault, documents
+from trueup.engine.pins import Pins
+from trueup.ports import Given, RemoteRefused, Remotes, RenderFailed
+
+KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+BESIDE = ".trueup-remote"
+MOST = 200  # remote parts of one render
+FILE = 0o100644
+
+
+class Beside:
+    """Completes revisions. `remotes` fetches; `pins` remembers."""
+
+    def __init__(self, remotes: Remotes, pins: Pins) -> None:
+        self._remotes, self._pins = remotes, pins
+
+    async def complete(self, asked: Asked, given: Given) -> Given:
+        """`given`, with what `asked` names elsewhere. Raises RenderFailed, SourceError."""
+        work = _Work(self._remotes, self._pins, given)
+        if isinstance(asked, Kustomize):
+            await work.kustomization(asked.path, asked.restrict)
+        elif isinstance(asked, Helm):
+            await work.chart(asked.path)
+        return await work.given()
+
+
+class _Work:
+    """One completion."""
+
+    def __init__(self, remotes: Remotes, pins: Pins, given: Given) -> None:
+        self._remotes, self._pins, self._before = remotes, pins, given
+        self._revision = given.pins or given.name
+        self._tree: dict[str, TreeEntry] | Tree = given.folders.tree
+        self._folders = given.folders
+        self._contents: dict[Oid, bytes] = {}
+        self._elsewhere: dict[Oid, kusturl.Base] = {}
+        self._mounted: set[str] = set()
+        self._count = 0
+
+    async def given(self) -> Given:
+        if not self._count:
+            return self._before
+        added = sorted((p, e.oid) for p, e in self._tree.items() if self._before.folders.tree.get(p) != e)
+        name = hashlib.sha256(f"{self._before.name}\0{added}".encode()).hexdigest()
+        return Given(name, self._folders, self._blobs, self._revision)
+
+    async def _blobs(self, oids: Sequence[Oid]) -> Mapping[Oid, bytes]:
+        found = {oid: self._contents[oid] for oid in oids if oid in self._contents}
+        away: dict[kusturl.Base, list[Oid]] = {}
+        for oid in oids:
+            if oid not in found and oid in self._elsewhere:
+                away.setdefault(self._elsewhere[oid], []).append(oid)
+        for base, wanted in away.items():
+            found |= await self._remotes.blobs(base, wanted)
+        rest = [oid for oid in oids if oid not in found]
+        return {**found, **(await self._before.blobs(rest) if rest else {})}
+
+    def _add(self, path: str, data: bytes) -> None:
+        oid = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        self._contents[oid] = data
+        self._lay({path: TreeEntry(FILE, oid, len(data))})
+
+    def _lay(self, entries: Mapping[str, TreeEntry]) -> None:
+        self._tree = {**self._tree, **entries}
+        self._folders = Folders(self._tree)
+
+    async def _read(self, path: str) -> Doc | None:
+        """The file's only document; None when it is not there or is something else, which the renderer then says."""
+        entry = self._tree.get(path)
+        if entry is None or entry.mode & 0o170000 != 0o100000:
+            return None
+        data = (await self._blobs([entry.oid])).get(entry.oid, b"")
+        try:
+            found = documents(data, path)
+        except YamlFault:
+            return None
+        return found[0] if len(found) == 1 else None
+
+    def _counted(self, place: Place, text: str, restrict: bool = True) -> None:
+        self._count += 1
+        if self._count > MOST:
+            raise RenderFailed(place, f"more than {MOST} remote parts", "Look for bases that name one another.")
+        if not restrict:
+            raise RenderFailed(
+                place, f"{text} is remote, and is not fetched without load restrictions",
+                "Render it with them, or copy it into this repository.",
+            )  # fmt: skip
+
+    # --- kustomize -------------------------------------------------------------------------------
+
+    async def kustomization(self, path: str, restrict: bool) -> None:
+        """Walk from a kustomization to all that it names, here and elsewhere."""
+        waiting, seen = [(path, "")], set()
+        while waiting:
+            folder, mount = waiting.pop()
+            if folder in seen:
+                continue
+            seen.add(folder)
+            file = next((f for n in KUSTOMIZATIONS if (f := posixpath.join(folder, n)) in self._tree), "")
+            doc = await self._read(file) if file else None
+            if doc is not None:
+                waiting += await self._entries(doc, folder, mount, restrict)
+
+    async def _entries(self, doc: Doc, folder: str, mount: str, restrict: bool) -> list[tuple[str, str]]:
+        onward: list[tuple[str, str]] = []
+        names: dict[tuple[str | int, ...], str] = {}
+        for entry in bases.entries(doc):
+            local = bases.below(folder, entry.text)
+            if local is not None and (local in self._tree or self._folders.is_folder(local)):
+                if mount and not f"{local}/".startswith(f"{mount}/"):
+                    raise RenderFailed(
+                        entry.place, f"{entry.text} leads out of its own repository", "Name a base in it."
+                    )
+                onward.append((local, mount))
+                continue
+            remote = kusturl.read(entry.text)
+            if remote is None:
+                continue  # missing here: the renderer names what is near
+            self._counted(entry.place, entry.text, restrict)
+            try:
+                where, within = await self._remote(remote, folder)
+            except RemoteRefused as error:
+                raise RenderFailed(
+                    entry.place, str(error), "Correct the address, or copy it into this repository."
+                ) from None
+            names[entry.path] = posixpath.relpath(where, folder or ".")
+            if within:
+                onward.append((where, within))
+        if names:
+            self._rewrite(doc, names)
+        return onward
+
+    async def _remote(self, remote: kusturl.Base | kusturl.File, folder: str) -> tuple[str, str]:
+        """(where it lies now, the mount that it may not leave: "" for a file)"""
+        if isinstance(remote, kusturl.File):
+            data = await self._pins.file(self._revision, remote.url, self._remotes.file)
+            at = posixpath.join(folder, f"{BESIDE}-{hashlib.sha256(data).hexdigest()[:24]}.yaml")
+            self._add(at, data)
+            return at, ""
+        commit = await self._pins.text(
+            self._revision, f"git {remote.url} {remote.ref}", lambda: self._remotes.commit(remote)
+        )
+        name = hashlib.sha256(remote.url.encode()).hexdigest()[:16]
+        mount = f"{BESIDE}/{name}/{commit}"
+        if mount not in self._mounted:
+            tree = await self._remotes.tree(remote, commit)
+            self._elsewhere |= {entry.oid: remote for entry in tree.values()}
+            self._lay({f"{mount}/{path}": entry for path, entry in tree.items()})
+            self._mounted.add(mount)
+        at = posixpath.join(mount, remote.path) if remote.path else mount
+        if not self._folders.is_folder(at):
+            raise RemoteRefused(f"there is no folder {remote.path or '.'} in {remote.url} at {commit[:12]}")
+        return at, mount
+
+    def _rewrite(self, doc: Doc, names: Mapping[tuple[str | int, ...], str]) -> None:
+        made = bases.rewritten(doc, names)
+        if isinstance(made, bases.Entry):
+            raise RenderFailed(
+                made.place, f"{made.text} is written with escapes or over lines", "Write the address on one line."
+            )
+        self._add(doc.file, made)
+
+    # --- charts ----------------------------------------------------------------------------------
+
+    async def chart(self, path: str) -> None:
+        """Lay what is missing of a chart's dependencies into its charts/."""
+        doc = await self._read(posixpath.join(path, "Chart.yaml"))
+        wanted = [one for one in (bases.dependencies(doc) if doc else ()) if not self._has(path, one.name)]
+        remote = [one for one in wanted if one.repository]
+        if doc is None or not remote:
+            return
+        lock = await self._read(posixpath.join(path, "Chart.lock"))
+        versions: Mapping[str, str] = {}
+        if lock is not None:
+            found = bases.locked(lock.body, doc.body)
+            if found is None:
+                raise RenderFailed(
+                    lock.place(), "Chart.lock is out of step with Chart.yaml",
+                    f"Run `helm dependency update {path or '.'}`, and commit Chart.lock.",
+                )  # fmt: skip
+            versions = found
+        for one in remote:
+            self._counted(one.place, one.name)
+            try:
+                await self._dependency(path, structs.replace(one, version=versions.get(one.name, one.version)))
+            except RemoteRefused as error:
+                raise RenderFailed(one.place, str(error), "Correct it in Chart.yaml, or commit charts/.") from None
+
+    def _has(self, path: str, name: str) -> bool:
+        folder = posixpath.join(path, "charts")
+        return any(n == name or n.startswith(f"{name}-") for n, _, _ in self._folders.listing(folder))
+
+    async def _dependency(self, path: str, one: bases.Dependency) -> None:
+        if one.repository.startswith("file://"):
+            self._alias(path, one)
+            return
+        what = f"chart {one.repository} {one.name} {one.version}"
+
+        async def fetch() -> tuple[str, bytes]:
+            archive = await self._remotes.chart(one.repository, one.name, one.version)
+            return archive.version, archive.data
+
+        version, data = await self._pins.named(self._revision, what, fetch)
+        self._add(posixpath.join(path, "charts", f"{one.name}-{version}.tgz"), data)
+
+    def _alias(self, path: str, one: bases.Dependency) -> None:
+        """A chart of the same repository, laid into charts/ as Helm packs it there."""
+        folder = bases.below(path, one.repository.removeprefix("file://"))
+        if folder is None or posixpath.join(folder, "Chart.yaml") not in self._tree:
+            raise RemoteRefused(f"there is no chart at {one.repository} in this repository")
+        at = posixpath.join(path, "charts", one.name)
+        self._lay(
+            {f"{at}/{name}": self._tree[posixpath.join(folder, name)] for name, _, _ in self._folders.below(folder)}
+        )
