@@ -172,6 +172,22 @@ async def test_the_bridge_outlives_its_last_container_and_is_mended(host: Host) 
     assert network.identity == identity
 
 
+async def test_replicas_that_come_and_go_do_not_change_the_hardware_address_that_others_answer_to(host: Host) -> None:
+    facts = host.network.facts
+    assert facts is not None
+    file, name = Path("/sys/class/net", facts.bridge, "address"), f"lo{host.layout.id}"
+    before = file.read_text()
+    lowest = ["ip", "link", "add", name, "address", "02:00:00:00:00:01", "type", "veth", "peer", "name", f"{name}p"]
+    try:
+        assert (await run(lowest)).code == 0
+        assert (await run(["ip", "link", "set", name, "master", facts.bridge])).code == 0
+        assert file.read_text() == before
+        assert before.strip() == host.network.hardware_address
+    finally:
+        await run(["ip", "link", "del", name])
+    assert file.read_text() == before
+
+
 async def test_the_proxy_moves_when_the_edge_was_made_anew(host: Host) -> None:
     network = host.network
     proxy = Proxy(host.layout, network, outside="127.0.0.1")

@@ -96,6 +96,7 @@ class Network:
         self._held: frozenset[str] = frozenset()
         self.name = f"trueup-{layout.id}"
         self.namespace = f"trueup-{layout.id}"
+        self.hardware_address = ":".join(["02", "54", *(layout.id[at : at + 2] for at in range(0, 8, 2))])
         self.pin = f"tu{layout.id}"  # the bridge's end of the pair; the other end is called "edge"
         self.facts: NetworkFacts | None = None
 
@@ -222,11 +223,16 @@ class Network:
         _write_if_other(self._file, msgspec.json.encode({"subnet": subnet}).decode())
 
     async def _bridge(self, facts: NetworkFacts) -> None:
-        """Podman makes the device with the first container and takes it away with the last; ours stays."""
+        """Podman makes the device with the first container and takes it away with the last; ours stays.
+
+        Its hardware address is set: left alone, a bridge takes the lowest of its ports', another one whenever a
+        container comes or goes, and the containers that know the one before answer into nowhere for some seconds.
+        Source: Linux, net/bridge, br_stp_recalculate_bridge_id."""
         if not Path("/sys/class/net", facts.bridge).exists():
             _ask(await run(["ip", "link", "add", facts.bridge, "type", "bridge"]), f"add the bridge {facts.bridge}")
         prefix = facts.subnet.partition("/")[2]
         lines = [
+            f"link set {facts.bridge} address {self.hardware_address}",
             f"addr replace {facts.gateway}/{prefix} brd + dev {facts.bridge}",
             f"link set {facts.bridge} up",
         ]
