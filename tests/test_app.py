@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from trueup.app import STATE_BYTES, NotUsable, prepare_state
+from trueup.app import STATE_BYTES, NotUsable, pipeline_secrets, prepare_state
 from trueup.core.layout import Layout
+from trueup.drivers.secrets import FileVault
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -33,3 +34,10 @@ def test_a_new_folder_is_made_and_found_again() -> None:
         prepare_state(layout)
         prepare_state(layout)
         assert Path(layout.keys).stat().st_mode & 0o777 == 0o700
+
+
+async def test_what_opens_what_git_holds_sealed_never_reaches_a_pipeline(tmp_path: Path) -> None:
+    vault = FileVault(str(tmp_path / "secrets.db"), b"k" * 32)
+    for name in ("TOKEN", "SOPS_AGE_KEY", "SOPS_PGP_KEY", "TRUEUP_GIT_TOKEN", "TRUEUP_REMOTE_LOGINS"):
+        await vault.set("shop", "", name, "x")
+    assert await pipeline_secrets(vault)("shop", "default") == {"TOKEN": "x"}

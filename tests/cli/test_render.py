@@ -104,3 +104,17 @@ def test_without_the_worker_it_says_how_to_get_it(trueup: Trueup, monkeypatch: p
     done = trueup("render", "overlays/prod")
     assert isinstance(done.exception, Away)
     assert "make render" in str(done.exception)
+
+
+BOX = "ENC[AES256_GCM,data:aGk=,iv:aa,tag:bb,type:str]"
+
+
+def test_what_sops_encrypted_is_named_and_not_left_out_in_silence(trueup: Trueup, work: Path) -> None:
+    (work / "plain").mkdir()
+    head = "apiVersion: v1\nkind: {kind}\nmetadata: {name: one}\n"
+    sealed = head.replace("{kind}", "Secret") + f"stringData: {{a: '{BOX}'}}\nsops:\n  mac: {BOX}\n"
+    (work / "plain/secret.yaml").write_text(sealed)
+    (work / "plain/config.yaml").write_text(head.replace("{kind}", "ConfigMap"))
+    done = trueup("render", "plain")
+    assert [k["kind"] for k in json.loads(trueup("render", "plain", "-o", "json").stdout)["items"]] == ["ConfigMap"]
+    assert "plain/secret.yaml: encrypted by SOPS, and not printed" in done.stderr

@@ -10,7 +10,7 @@ import pytest
 
 from trueup.agent.network_run import Ran, run
 from trueup.core.layout import Layout
-from trueup.drivers.renderers.program import find
+from trueup.drivers.renderers.program import SOPS_PROGRAM, find
 from trueup.engine.doctor import TOOLS, Check, Host, State, Tool, examine, judge_version, missing_packages
 from trueup.ports import Refused, SourceError
 
@@ -140,3 +140,17 @@ async def test_the_render_worker_is_told_with_its_libraries_or_with_the_command_
         good = (await looked(host(tmp_path, renderer=program), "render worker"))["render worker"]
         assert good.state is State.OK and good.message.startswith("Kustomize v0.21.")
         assert ", Helm v4." in good.message and ", Jsonnet v0." in good.message
+
+
+async def test_what_opens_sealed_files_is_told_or_the_command_that_builds_it(tmp_path: Path) -> None:
+    absent = (await looked(host(tmp_path), "trueup-sops"))["trueup-sops"]
+    assert (absent.state, absent.fix.partition(" (")[0]) == (State.NOTE, "make sops")
+    broken = tmp_path / "opener"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    away = (await looked(host(tmp_path, sops=broken), "trueup-sops"))["trueup-sops"]
+    assert (away.state, away.fix) == (State.WARNING, "make sops")
+    program = find("", SOPS_PROGRAM)
+    if program is not None:
+        good = (await looked(host(tmp_path, sops=program), "trueup-sops"))["trueup-sops"]
+        assert (good.state, good.message) == (State.OK, str(program))

@@ -59,6 +59,7 @@ async def _examine(options: Options, registry: str) -> Diagnosis:
         proxy=environ.get("HTTPS_PROXY", environ.get("https_proxy", "")),
         known_hosts=(str(home / ".ssh/known_hosts"), "/etc/ssh/ssh_known_hosts"),
         renderer=program.find(environ.get("TRUEUP_RENDER", "")),
+        sops=program.find(environ.get("TRUEUP_SOPS", ""), program.SOPS_PROGRAM),
     )
     if not options.repositories:
         return _diagnosis(await examine(host))

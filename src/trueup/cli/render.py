@@ -20,6 +20,7 @@ from trueup.core.objects import Malformed, order, ref_of
 from trueup.core.render import Asked, Folders, Helm, Jsonnet, Kustomize, Pair
 from trueup.core.render import Output as Rendered
 from trueup.core.renderyaml import yaml_documents
+from trueup.core.sealed import sealed_paths
 from trueup.drivers.definitions.convention import is_manifest
 from trueup.drivers.definitions.roots import release
 from trueup.drivers.renderers import plain
@@ -96,11 +97,16 @@ async def objects(path: Path, options: Options, program: str) -> tuple[list[Json
     except Unclear as error:
         raise Unknown(str(error)) from error
     if kind is Kind.PLAIN:
-        return _plain(files, inside), ()
+        return _plain(files, inside)
     rendered = await _rendered(files, _asked(kind, root, inside, options), program)
     bodies = _ordered((o.origin or inside, body) for o in rendered.objects for body in _flat(o.body))
     warnings = [f"{w.place}: {w.message}. {w.fix}" for w in rendered.warnings]
     warnings += [f"{name}: gives something else each time it is rendered" for name in rendered.differs]
+    warnings += [
+        f"{kind_and_name(body)}: encrypted by SOPS, and printed as it stands in Git; it is applied in the clear"
+        for body in bodies
+        if any(True for _ in sealed_paths(body))
+    ]
     return [*bodies, *(hook.body for hook in rendered.hooks)], tuple(warnings)
 
 
@@ -199,7 +205,8 @@ def _pair(text: str) -> Pair:
     return Pair(name, value)
 
 
-def _plain(files: _Files, inside: str) -> list[Json]:
+def _plain(files: _Files, inside: str) -> tuple[list[Json], tuple[str, ...]]:
+    """The bodies, and which files are not printed because they are encrypted."""
     tree = files.folders.tree
     prefix = inside + "/" if inside else ""
     named = [inside] if inside in tree else [p for p in tree if p.startswith(prefix) and p.endswith(MANIFESTS)]
@@ -209,9 +216,21 @@ def _plain(files: _Files, inside: str) -> list[Json]:
     errors = [f for f in rendered.findings if f.severity is Severity.ERROR]
     if errors:
         raise Stop("\n".join(f"{f.place}: {f.message}. {f.fix}" for f in errors))
-    if not rendered.objects:
+    sealed = tuple(
+        f"{f.place}: encrypted by SOPS, and not printed; `trueup up` applies it"
+        for f in rendered.findings
+        if f.rule == plain.NOT_READ
+    )
+    if not rendered.objects and not sealed:
         raise Unknown(f"{inside or '.'} holds no kustomization, no chart and no manifest")
-    return _ordered((str(one.place), one.body) for one in rendered.objects)
+    return _ordered((str(one.place), one.body) for one in rendered.objects), sealed
+
+
+def kind_and_name(body: Json) -> str:
+    try:
+        return str(ref_of(body))
+    except Malformed:
+        return "an object"
 
 
 def _flat(body: Json) -> Iterable[Json]:

@@ -23,7 +23,8 @@ from trueup.agent.haproxy_process import too_long
 from trueup.agent.network_run import Ran, run
 from trueup.core.layout import CONTAINERS_CONF, Layout
 from trueup.drivers.renderers.worker import Workers
-from trueup.ports import Refused, RendererDown, Source, SourceError
+from trueup.drivers.secrets.sops import Sops
+from trueup.ports import NoKey, Refused, RendererDown, Source, SourceError
 
 CHECK_S = 20.0
 ROOM_BYTES = 5 << 30
@@ -108,6 +109,7 @@ class Host(Struct, frozen=True):
     proxy: str = ""  # URL of the way out, as HTTPS_PROXY names it
     known_hosts: tuple[str, ...] = ("/etc/ssh/ssh_known_hosts",)
     renderer: Path | None = None  # the render worker's program
+    sops: Path | None = None  # what opens files that SOPS encrypted
 
 
 Look = Callable[[Host], Awaitable[Check]]
@@ -339,6 +341,23 @@ async def _renderer(host: Host) -> Check:
     return Check(name, State.OK, told)
 
 
+async def _sops(host: Host) -> Check:
+    """Only repositories with files that SOPS encrypted need it."""
+    name = "trueup-sops"
+    if host.sops is None:
+        message = "not built: repositories with files that SOPS encrypted are not deployed"
+        return Check(name, State.NOTE, message, "make sops (needs Go 1.26), or name one with TRUEUP_SOPS")
+    try:
+        await Sops(host.sops, _no_keys).open("", {"doctor.yaml": b""})
+    except NoKey as error:
+        return Check(name, State.WARNING, f"does not start: {error}", "make sops")
+    return Check(name, State.OK, str(host.sops))
+
+
+async def _no_keys(_: str) -> Mapping[str, str]:
+    return {}
+
+
 LOOKS: Mapping[str, Look] = {
     "python": _python,
     "rights": _rights,
@@ -349,4 +368,5 @@ LOOKS: Mapping[str, Look] = {
     "public registry": _registry,
     "clock": _clock,
     "render worker": _renderer,
+    "trueup-sops": _sops,
 }

@@ -125,10 +125,13 @@ def _sealed(outer: Doc, body: Json, namespace: str) -> Manifest:
         ) from None
 
 
+NOT_READ = "encrypted-not-read"
+
+
 def not_read(path: str) -> Finding:
     """An encrypted file, where no keys are asked for."""
     return Finding(
-        Severity.NOTE, "encrypted-not-read", Place(path), "encrypted by SOPS: what it states is not looked at here",
+        Severity.NOTE, NOT_READ, Place(path), "encrypted by SOPS: what it states is not looked at here",
         "Nothing: `trueup up` opens it with the keys that were set.",
     )  # fmt: skip
 
