@@ -12,12 +12,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
+from trueup.app import checker
 from trueup.core.model import TreeEntry
 from trueup.core.render import Asked, Folders, Helm, Kustomize, Output, still_valid
 from trueup.drivers.renderers.kept import Kept
 from trueup.drivers.renderers.worker import Given, Limits, Workers
+from trueup.drivers.sources.memory import MemoryRemote, MemorySource
+from trueup.engine.study import RepositoryStudy
 from trueup.store.renders import open_renders
 
 CACHE = Path(__file__).parents[1] / ".cache"
@@ -173,6 +177,23 @@ async def kept(source: Given, path: Path) -> dict[str, float]:
     return found
 
 
+async def passes() -> dict[str, float]:
+    """A commit that adds unrelated files to one whose overlay is known: reading all of it, findings included."""
+    remote = MemoryRemote()
+    first = {**repository(), "trueup.yaml": "environments: [{name: production, path: overlays/0}]\n"}
+    more = {f"docs/{i % 50}/{i}.md": str(i) for i in range(UNRELATED)}
+    commits = [remote.push(dict(files), "a commit") for files in (first, more)]
+    async with Workers(CACHE / "trueup-render", size=1) as workers:
+        counting = Counting(workers)
+        source = MemorySource(remote)
+        today = date(2026, 1, 1)
+        study = RepositoryStudy({"s": source}, {"s": "shop"}, {"s": "main"}, checker(today), renderer=Kept(counting))
+        await study.read(source, commits[0])
+        before, begun = counting.count, time.perf_counter()
+        await study.read(source, commits[1])
+        return {"pass s": time.perf_counter() - begun, "pass renders": counting.count - before}
+
+
 async def memory(source: Given) -> float:
     """The worker's largest resident memory over the last tenth of its renders, as a ratio to the first tenth."""
     peaks: list[int] = []
@@ -214,6 +235,7 @@ async def measure() -> dict[str, float]:
     found["unrelated renders"], found["unrelated s"] = concerned(outputs, more)
     with tempfile.TemporaryDirectory() as name:
         found |= await kept(source, Path(name) / "renders.db")
+    found |= await passes()
     found["memory ratio"] = await memory(source)
     return found
 

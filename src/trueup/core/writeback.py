@@ -8,7 +8,7 @@ never touched. Source: kustomize v5.8, `edit set image`; argocd-image-updater, d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -79,9 +79,8 @@ def what_to_do(spec: Spec, sought: Sought) -> str:
 # --- Kustomize -------------------------------------------------------------------------------------
 
 
-def kustomization_of(folder: str, paths: Iterable[str]) -> str:
-    """The kustomization of a folder among `paths`, or ""."""
-    known = set(paths)
+def kustomization_of(folder: str, known: Container[str]) -> str:
+    """The kustomization of a folder among the paths known, or ""."""
     prefix = folder + "/" if folder else ""
     return next((prefix + name for name in KUSTOMIZATIONS if prefix + name in known), "")
 
@@ -253,32 +252,33 @@ def _literal(sought: Sought, files: Files) -> Iterator[Attempt]:
 # --- what other environments read ------------------------------------------------------------------
 
 
-def shared(read: Iterable[str], kustomizations: Iterable[str], texts: Mapping[str, bytes]) -> frozenset[str]:
-    """The files of `read` that a kustomization outside of it refers to, directly or through others."""
-    mine, known = frozenset(read), set(kustomizations)
-    waiting = [path for path in known if path not in mine]
+def shared(read: Iterable[str], named: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """The files of `read` that a kustomization outside of it refers to, directly or through others. `named`: a
+    kustomization → the paths in it."""
+    mine = frozenset(read)
+    waiting = [path for path in named if path not in mine]
     visited: set[str] = set(waiting)
     while waiting:
-        path = waiting.pop()
-        folder = path.rpartition("/")[0]
-        for name in _named(texts.get(path, b""), path):
-            at = joined(folder, name)
-            for found in (at, kustomization_of(at, known)):
-                if found and found not in visited and (found in mine or found in known):
+        for at in named[waiting.pop()]:
+            for found in (at, kustomization_of(at, named)):
+                if found and found not in visited and (found in mine or found in named):
                     visited.add(found)
-                    waiting += [found] if found in known else []
+                    waiting += [found] if found in named else []
     return mine & visited
 
 
-def _named(data: bytes, path: str) -> Iterator[str]:
-    """Every text of a kustomization: what names no file is none."""
+def paths_in(data: bytes, path: str) -> tuple[str, ...]:
+    """Every text of a kustomization that may name a file or folder, as a path from the root."""
+    folder = path.rpartition("/")[0]
+    found: dict[str, None] = {}
     try:
         waiting = [doc.root for doc in documents(data, path)]
     except YamlFault:
-        return
+        return ()
     while waiting:
         node = waiting.pop()
         if node.items is not None:
             waiting += node.items.values() if isinstance(node.items, dict) else node.items
         elif isinstance(node.value, str) and 0 < len(node.value) < 1000 and "\n" not in node.value:
-            yield node.value
+            found[joined(folder, node.value)] = None
+    return tuple(found)

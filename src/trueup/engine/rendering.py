@@ -36,6 +36,7 @@ class Rendering:
     def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
         self._docs: Docs = {}
+        self.named: dict[tuple[str, Oid], tuple[str, ...]] = {}  # what kustomizations name, by path and content
         self.files: Files = {}  # plain manifests read before, by path and content
 
     async def application(

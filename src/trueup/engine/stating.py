@@ -22,12 +22,13 @@ from trueup.core.reference import split
 from trueup.core.render import Folders
 from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
-from trueup.core.writeback import Attempt, Files, Sought, attempts, shared, what_to_do
+from trueup.core.writeback import Attempt, Files, Sought, attempts, paths_in, shared, what_to_do
 from trueup.engine.means import NONE, Means
 from trueup.engine.rendering import Rendering
 from trueup.ports import Given
 
 READ_BYTES = 1 << 20  # a larger file is not looked at for where an image is stated
+MOST_NAMED = 20_000  # kustomizations
 MOST = 40  # attempts for one image
 
 
@@ -139,10 +140,20 @@ class _Work:
         paths = [p for p in self._view.rendered.read if p in tree and tree[p].size_bytes <= READ_BYTES]
         texts = {path: self.edits.get(path) or await self._read(path) for path in paths}
         texts = {path: data for path, data in texts.items() if not is_sealed(path, data)}  # an edit would break its MAC
-        others = {path: await self._read(path) for path in found.kustomizations if path not in texts}
-        every = {**texts, **others}
-        used = shared(texts, found.kustomizations, every) if others else frozenset()
+        used = frozenset[str]()
+        if any(path not in texts for path in found.kustomizations):
+            used = shared(texts, {path: await self._named(path) for path in found.kustomizations})
         return Files({path: data for path, data in texts.items() if _is_text(data)}, used)
+
+    async def _named(self, path: str) -> tuple[str, ...]:
+        """What a kustomization names; known by its content, for there may be thousands."""
+        key = (path, self._view.given.folders.tree[path].oid)
+        known = self._rendering.named
+        if key not in known:
+            if len(known) > MOST_NAMED:
+                known.clear()
+            known[key] = paths_in(await self._read(path), path)
+        return known[key]
 
     async def _read(self, path: str) -> bytes:
         if path not in self._contents:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from msgspec import structs
 
@@ -27,7 +27,7 @@ from trueup.core.commands import (
     metadata_images,
 )
 from trueup.core.found import Command, Dockerfile, Found, ImageBuild, Pipeline
-from trueup.core.model import Finding, Json, Oid, Place, Severity, Tree
+from trueup.core.model import Finding, Json, Oid, Place, Severity, Tree, TreeEntry
 from trueup.core.objects import dig
 from trueup.core.settings import Environment
 from trueup.core.yamldoc import Doc, Limits, Schema, YamlFault, documents
@@ -55,11 +55,17 @@ _SMALL = 1 << 20  # pipelines, Dockerfiles, Terraform, monitoring: larger ones a
 
 def wanted(tree: Tree) -> tuple[str, ...]:
     """The paths whose content `find` and the checks read; everything else is judged by its name."""
-    files = ((path, entry.size_bytes) for path, entry in tree.items() if entry.mode & 0o170000 == 0o100000)
-    return tuple(sorted(path for path, size_bytes in files if _is_wanted(path, size_bytes)))
+    return tuple(sorted(path for path, entry in tree.items() if _MAYBE.search(path) and _is_wanted(path, entry)))
 
 
-def _is_wanted(path: str, size_bytes: int) -> bool:
+# What can be wanted at all: most paths of a large repository cannot, and cost no more than this look
+_MAYBE = re.compile(r"\.(ya?ml|json|jsonnet|libsonnet|tf|txt)$|Dockerfile|Containerfile|Jenkinsfile|Kustomization$")
+
+
+def _is_wanted(path: str, entry: TreeEntry) -> bool:
+    size_bytes = entry.size_bytes
+    if entry.mode & 0o170000 != 0o100000:
+        return False
     if _hidden(path) and not _pipeline(path):
         return False
     if path.endswith((*_YAML, ".json")) and not _pipeline(path):
@@ -74,29 +80,30 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str, environments: Sequen
     """What the tree holds. `blobs` has at least the contents of `wanted(tree)`; `name` is the repository's;
     `environments` are what its trueup.yaml states."""
     text = {path: blobs[tree[path].oid] for path in wanted(tree) if tree[path].oid in blobs}
-    kustomizations = _named(tree, lambda path: posixpath.basename(path) in KUSTOMIZATIONS)
-    charts = _named(tree, lambda path: posixpath.basename(path) == "Chart.yaml")
-    apart = tuple(_folder(path) for path in (*kustomizations, *charts))
+    seen = tuple(sorted(p for p in tree if _MAYBE.search(p) and not _hidden(p) and not _excluded(p)))
+    kustomizations = _named(seen, lambda path: posixpath.basename(path) in KUSTOMIZATIONS)
+    charts = _named(seen, lambda path: posixpath.basename(path) == "Chart.yaml")
+    apart = frozenset(_folder(path) for path in (*kustomizations, *charts))
     manifests = tuple(p for p in sorted({*_manifests(text), *_too_large(tree), *_links(tree)}) if not _below(p, apart))
     monitoring = {p: d for p, d in text.items() if p not in manifests and not _below(p, apart) and not _pipeline(p)}
     pipelines = tuple(_read_pipeline(path, data, name) for path, data in sorted(text.items()) if _pipeline(path))
-    jsonnet = _named(tree, lambda path: path.endswith(_JSONNET))
+    jsonnet = _named(seen, lambda path: path.endswith(_JSONNET))
     holding = Holding(name, frozenset(tree), text, manifests, kustomizations, charts, jsonnet)
     runs, unclear = applications(holding, environments)
     return Found(
         name=name,
         applications=runs,
-        dockerfiles=_dockerfiles(tree, pipelines),
+        dockerfiles=_dockerfiles(seen, pipelines),
         pipelines=pipelines,
-        terraform=_named(tree, lambda path: path.endswith(".tf")),
+        terraform=_named(seen, lambda path: path.endswith(".tf")),
         prometheus=tuple(p for p, d in monitoring.items() if _is_prometheus(p, d)),
         rules=tuple(p for p, d in monitoring.items() if p.endswith(_YAML) and _GROUPS.search(d)),
         dashboards=tuple(p for p in monitoring if _is_dashboard(p)),
-        requirements=_named(tree, _requirements),
+        requirements=_named(seen, _requirements),
         kustomizations=kustomizations,
         charts=charts,
-        compose=_named(tree, lambda path: bool(_COMPOSE.fullmatch(posixpath.basename(path)))),
-        readme=next((p for p in sorted(tree) if "/" not in p and p.lower().startswith("readme")), ""),
+        compose=_named(seen, lambda path: bool(_COMPOSE.fullmatch(posixpath.basename(path)))),
+        readme=min((p for p in tree if "/" not in p and p.lower().startswith("readme")), default=""),
         findings=(*unclear, *_submodules(tree)),
     )
 
@@ -110,20 +117,25 @@ def _folder(path: str) -> str:
     return posixpath.dirname(path)
 
 
-def _below(path: str, folders: Iterable[str]) -> bool:
-    return any(not folder or path.startswith(folder + "/") for folder in folders)
+def _below(path: str, folders: Collection[str]) -> bool:
+    """Whether a folder of these holds the path, at any depth."""
+    while path:
+        path = _folder(path)
+        if path in folders:
+            return True
+    return False
 
 
 def _hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    return path.startswith(".") or "/." in path
 
 
 def _excluded(path: str) -> bool:
     return not NOT_DEPLOYED.isdisjoint(path.split("/")[:-1])
 
 
-def _named(tree: Tree, test: Callable[[str], bool]) -> tuple[str, ...]:
-    return tuple(sorted(path for path in tree if not _hidden(path) and not _excluded(path) and test(path)))
+def _named(paths: Iterable[str], test: Callable[[str], bool]) -> tuple[str, ...]:
+    return tuple(path for path in paths if test(path))
 
 
 def _dockerfile(path: str) -> bool:
@@ -202,12 +214,11 @@ def _links(tree: Tree) -> list[str]:
 
 
 def _submodules(tree: Tree) -> Iterable[Finding]:
-    for path, entry in sorted(tree.items()):
-        if entry.mode == 0o160000:
-            yield Finding(
-                Severity.NOTE, "submodule", Place(path), "a submodule: its files are not part of this commit",
-                "Nothing, unless manifests or a build need them; then copy them here.",
-            )  # fmt: skip
+    for path in sorted(path for path, entry in tree.items() if entry.mode == 0o160000):
+        yield Finding(
+            Severity.NOTE, "submodule", Place(path), "a submodule: its files are not part of this commit",
+            "Nothing, unless manifests or a build need them; then copy them here.",
+        )  # fmt: skip
 
 
 # --- monitoring ------------------------------------------------------------------------------------
@@ -291,13 +302,13 @@ def _triggers(on: object) -> tuple[str, ...]:
     return tuple(str(event) for event in on) if isinstance(on, (list, dict)) else ()
 
 
-def _dockerfiles(tree: Tree, pipelines: Sequence[Pipeline]) -> tuple[Dockerfile, ...]:
+def _dockerfiles(seen: Sequence[str], pipelines: Sequence[Pipeline]) -> tuple[Dockerfile, ...]:
     builds: dict[str, ImageBuild] = {}
     for pipeline in pipelines:
         for build in pipeline.builds:
             builds.setdefault(build.dockerfile, build)
     return tuple(
         Dockerfile(path, (build.context if build else "") or _folder(path) or ".", build)
-        for path in _named(tree, _dockerfile)
+        for path in _named(seen, _dockerfile)
         for build in (builds.get(path),)
     )

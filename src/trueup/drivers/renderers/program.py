@@ -19,4 +19,4 @@ def find(named: str = "", program: str = NAME) -> Path | None:
     """The program; `named` comes before any other place. None when it was never built."""
     package = Path(trueup.__file__).parent
     places = [Path(named)] if named else [package / "_bin" / program, package.parents[1] / ".cache" / program]
-    return next((place for place in places if place.is_file()), None)
+    return next((place.absolute() for place in places if place.is_file()), None)
