@@ -30,6 +30,7 @@ from trueup.drivers.sources.credentials import (
 )
 from trueup.drivers.sources.objects import Missing, Objects, parse_commit, parse_tree, path_fault
 from trueup.drivers.sources.program import Done, Program
+from trueup.drivers.sources.trees import Trees
 from trueup.drivers.sources.writing import Edits, Identity, Signing
 from trueup.ports import CommitRefused, Pushed, Raced, Refused, SourceError
 
@@ -73,6 +74,7 @@ class Git:
         self._objects: Objects | None = None
         self._remote: dict[str, str] = {}
         self._heads: dict[str, Oid] | None = None
+        self._trees = Trees()
 
     @property
     def known_hosts(self) -> str:
@@ -174,6 +176,8 @@ class Git:
 
     async def tree(self, commit: Oid) -> Tree:
         """Raises CommitRefused when a path in it is hostile."""
+        if (known := self._trees.get(commit)) is not None:
+            return known
         tree = parse_tree(await self._local("ls-tree", "-r", "-z", "-l", "--full-tree", commit))
         for path in tree:
             if fault := path_fault(path):
@@ -181,6 +185,7 @@ class Git:
                     f"commit {commit[:12]} of {self.address.url} is refused: path {path!r}: {fault}. "
                     "Do: push a commit without it."
                 )
+        self._trees.keep(commit, tree)
         return tree
 
     async def blobs(self, oids: Sequence[Oid]) -> Mapping[Oid, bytes]:
