@@ -85,6 +85,7 @@ def state(tmp_path: Path) -> Callable[..., Path]:
 def trueup(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Runs the command line in this process, its errors not yet turned into lines."""
     monkeypatch.delenv("TRUEUP_STATE", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest sets it for workers beside one another
 
     def call(*args: str, input: str | None = None) -> Result:
         return CliRunner().invoke(program, list(args), input=input, catch_exceptions=True)

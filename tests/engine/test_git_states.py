@@ -13,6 +13,8 @@ from trueup.core import events as ev
 from trueup.core.candidate import Phase, Undo, Verdict, WriteState
 from trueup.core.decide import Policy
 
+pytestmark = pytest.mark.integration  # the real Git, hooks and refusals included
+
 PROTECTED = """\
 while read before after ref; do
   [ "$ref" = refs/heads/main ] && { echo "main is protected" >&2; exit 1; }

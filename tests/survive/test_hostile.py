@@ -20,6 +20,8 @@ from trueup.engine.application import application_id
 from trueup.engine.loop import Watched, source_id
 from trueup.engine.study import RepositoryStudy
 
+pytestmark = pytest.mark.integration  # the real Git, which takes most of the time
+
 GOOD: Mapping[str, Content] = {"config/web.yaml": DEPLOYMENT, "app/main": "v1\n", "app/Dockerfile": "FROM scratch\n"}
 SERVICE = """\
 apiVersion: v1
