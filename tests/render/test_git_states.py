@@ -161,6 +161,26 @@ async def test_a_configuration_repository_is_told_what_its_code_repository_built
         assert made.config.show(path) == good and made.person.show("app/main") == "v1"
 
 
+async def test_a_configuration_repository_that_cannot_state_what_was_built_is_told_and_goes_on_when_mended(
+    tmp_path: Path, workers: Workers
+) -> None:
+    async with world(tmp_path, workers, split=True) as made:
+        wrong = CHART["chart/templates/web.yaml"].replace("{{ .Values.image.tag }}", "{{ .Release.Revision }}")
+        files = {name: text for name, text in CHART.items() if not name.startswith("app/")}
+        made.config.push({**files, "chart/templates/web.yaml": wrong}, "what runs")
+        made.person.push({"web/Dockerfile": "FROM scratch\n", "app/main": "v1\n"})
+        made.look()
+        assert made.loop is not None
+        async with asyncio.timeout(20):
+            while not made.loop.problems:  # noqa: ASYNC110  # the loop tells of problems in a dict
+                await asyncio.sleep(0.005)
+        (problem,) = made.loop.problems.values()
+        assert "nothing here can be made to say that" in problem and "web" in problem
+        made.config.push({"chart/templates/web.yaml": CHART["chart/templates/web.yaml"]}, "mend it")
+        await made.settle()
+        assert made.running() == "v1\n"
+
+
 async def test_a_push_that_cannot_be_rendered_is_red_and_what_ran_stays(tmp_path: Path, workers: Workers) -> None:
     async with world(tmp_path, workers) as made:
         await made.pushed(first(CHART))

@@ -66,6 +66,12 @@ async def no_anchor(_: str) -> str:
     return ""
 
 
+class NotStated(Exception):
+    """A configuration repository states no image that its code repository built: nothing of it would ever run."""
+
+    expected = True
+
+
 class SourceLoop:
     def __init__(
         self,
@@ -80,12 +86,14 @@ class SourceLoop:
         poll_s: float = 15.0,
     ) -> None:
         self._book, self._sources, self._stating, self._links = book, sources, stating, links
+        self._unstated: dict[str, str] = {}  # configuration source → what it cannot be made to state
         self._clock, self._policy, self._wake, self._anchor, self._poll_s = clock, policy, wake, anchor, poll_s
 
     async def reconcile(self, id: str) -> float | None:
         """One pass. Returns when to look again, in seconds."""
         for _ in range(20):  # each round does one thing; what is left waits for the next wake
             state = await self._book.source(id)
+            self._unstated.pop(id, None)
             await self._ensure_candidates(state)
             actions = d.decide_source(state, await self._read(state), self._policy, self._clock.now())
             if (await self._book.source(id)).seq != state.seq:
@@ -95,6 +103,8 @@ class SourceLoop:
             if not actions:
                 break
             self._wake_dependants(id)
+        if id in self._unstated:
+            raise NotStated(f"{self._unstated[id]}: `trueup check` of this repository tells why")
         return self._poll_s
 
     def _wake_dependants(self, id: str) -> None:
@@ -333,6 +343,11 @@ class SourceLoop:
         if newest.id in bad or (done and done.state in (WriteState.PUSHED, WriteState.REFUSED, WriteState.DROPPED)):
             return []
         edits = await self._stating.edits(source, state.head, tuple(newest.images.values()))
+        if not edits:
+            stated = set((await self._stating.stated(source, state.head)).values())
+            if stated.isdisjoint(image.digest for image in newest.images.values()):
+                names = ", ".join(sorted(newest.images))
+                self._unstated[state.id] = f"nothing here can be made to say that {names} of {newest.commit[:10]} runs"
         return [d.WriteFacts(newest.id, tuple(sorted(edits)), deploy=True)] if edits else []
 
     async def _restoring(
