@@ -159,5 +159,5 @@ def _term(sign: str, parts: tuple[str | None, ...]) -> _Term:
         numbers.append(int(part))
     width = len(numbers)
     numbers += [0] * (3 - width)
-    low = Version(numbers[0], numbers[1], numbers[2], (parts[3] or "") if width == 3 else "")
+    low = Version(numbers[0], numbers[1], numbers[2], parts[3] or "")
     return _Term(sign, low, width)
