@@ -99,6 +99,24 @@ def test_dockerfiles_with_the_pipelines_that_build_them() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "text", "context"),
+    [
+        ("api/Dockerfile", "FROM a\nCOPY requirements.txt .\n", "api"),
+        ("api/Dockerfile", "FROM a\nCOPY api/requirements.txt libs/common/ /x/\n", "."),
+        ("api/docker/Dockerfile", "FROM a\nCOPY requirements.txt .\nADD src/*.py /x/\n", "api"),
+        ("build/Dockerfile", "FROM a\nCOPY go.mod .\nCOPY --from=b /y /y\n", "."),
+        ("api/Dockerfile", "FROM a\nCOPY target/made-by-a-build.jar .\n", "api"),
+        ("api/Dockerfile", "FROM a\nCOPY . .\n", "api"),
+        ("api/Dockerfile", "nonsense", "api"),
+        ("Dockerfile", "FROM a\nCOPY nothing .\n", "."),
+    ],
+)
+def test_a_dockerfile_is_built_where_the_files_are_that_it_copies(path: str, text: str, context: str) -> None:
+    others = {"api/requirements.txt": "", "api/src/a.py": "", "libs/common/b.py": "", "go.mod": ""}
+    assert [(d.path, d.context) for d in found({path: text, **others}).dockerfiles] == [(path, context)]
+
+
 def test_the_names_of_images_that_other_systems_build() -> None:
     result = found({
         "docker/Dockerfile": "FROM a",

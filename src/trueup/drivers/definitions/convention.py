@@ -26,11 +26,12 @@ from trueup.core.commands import (
     jenkins_variables,
     metadata_images,
 )
-from trueup.core.found import Command, Dockerfile, Found, ImageBuild, Pipeline
+from trueup.core.found import Command, Found, ImageBuild, Pipeline
 from trueup.core.model import Finding, Json, Oid, Place, Severity, Tree, TreeEntry
 from trueup.core.objects import dig
 from trueup.core.settings import Environment
 from trueup.core.yamldoc import Doc, Limits, Schema, YamlFault, documents
+from trueup.drivers.definitions.contexts import dockerfiles
 from trueup.drivers.definitions.roots import KUSTOMIZATIONS, Holding, applications
 
 MANIFEST_FOLDERS = frozenset(
@@ -93,7 +94,7 @@ def find(tree: Tree, blobs: Mapping[Oid, bytes], name: str, environments: Sequen
     return Found(
         name=name,
         applications=runs,
-        dockerfiles=_dockerfiles(seen, pipelines),
+        dockerfiles=dockerfiles(_named(seen, _dockerfile), pipelines, text, frozenset(tree)),
         pipelines=pipelines,
         terraform=_named(seen, lambda path: path.endswith(".tf")),
         prometheus=tuple(p for p, d in monitoring.items() if _is_prometheus(p, d)),
@@ -300,15 +301,3 @@ def _triggers(on: object) -> tuple[str, ...]:
     if isinstance(on, str):
         return (on,)
     return tuple(str(event) for event in on) if isinstance(on, (list, dict)) else ()
-
-
-def _dockerfiles(seen: Sequence[str], pipelines: Sequence[Pipeline]) -> tuple[Dockerfile, ...]:
-    builds: dict[str, ImageBuild] = {}
-    for pipeline in pipelines:
-        for build in pipeline.builds:
-            builds.setdefault(build.dockerfile, build)
-    return tuple(
-        Dockerfile(path, (build.context if build else "") or _folder(path) or ".", build)
-        for path in _named(seen, _dockerfile)
-        for build in (builds.get(path),)
-    )
