@@ -61,6 +61,8 @@ async def write(story: str, folder: Path, subject: str) -> None:
             line["subject"] = subject
         if line.get("bundle") in renamed:
             line["bundle"] = renamed[line["bundle"]]
+        if text := line.get("record"):
+            line["record"] = await records.put("excerpt", text.encode(), stream=stream)
         await ledger.append(stream, [draft(line)], expect=seqs.get(stream, 0))
         seqs[stream] = seqs.get(stream, 0) + 1
     await ledger.checkpoint()

@@ -69,6 +69,14 @@ def test_why_is_drawn_from_the_record_of_the_bundle(state: Make, trueup: Trueup)
     assert isinstance(wrong, Unknown) and "nearest: deployment/web" in str(wrong)
 
 
+def test_why_of_a_bad_commit_shows_the_last_lines_of_its_container(state: Make, trueup: Trueup) -> None:
+    folder = str(state("mended"))
+    said = trueup("why", "bbbbbbbbbb", "--state", folder).stdout.splitlines()
+    assert said[0].strip().startswith("rollout  2 of shop (push), condemned after 1.0 s: deployment/web: exit 1")
+    assert [line.strip() for line in said[1:3]] == ["Traceback", "KeyError: port"]
+    assert said[3].startswith("← undo") and "refused as commit dddddddddd: a later commit touches" in said[3]
+
+
 def test_the_timeline_and_the_export_hold_every_event(state: Make, trueup: Trueup) -> None:
     folder = str(state("undone"))
     assert "undone in Git by eeeeeeeeee" in trueup("ledger", "timeline", "--state", folder).stdout
@@ -99,16 +107,17 @@ def test_retention_keeps_what_runs(state: Make, trueup: Trueup) -> None:
 
 def test_a_person_erases_a_record_and_leaves_a_tombstone(state: Make, trueup: Trueup) -> None:
     folder = str(state("mended"))
-    (only,) = json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)
-    assert (only["kind"], only["needed"]) == ("bundle", False)
+    excerpt, only = json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)
+    assert (excerpt["kind"], only["kind"], only["needed"]) == ("excerpt", "bundle", False)
     asked = trueup("ledger", "erase", only["key"][:8], "--state", folder)
     assert "say --yes" in str(asked.exception)
-    assert len(json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)) == 1
+    assert len(json.loads(trueup("ledger", "records", "-o", "json", "--state", folder).stdout)) == 2
     erased = trueup("ledger", "erase", only["key"][:8], "--why", "a name", "--yes", "--state", folder)
     assert erased.exit_code == 0 and only["key"] in erased.stdout
+    assert trueup("ledger", "erase", excerpt["key"], "--yes", "--state", folder).exit_code == 0
     assert "no record is kept" in trueup("ledger", "records", "--state", folder).stdout
     assert trueup("ledger", "verify", "--state", folder).exit_code == 0
-    last = trueup("ledger", "timeline", "--state", folder).stdout.splitlines()[-1]
+    last = trueup("ledger", "timeline", "--state", folder).stdout.splitlines()[-2]
     assert f"record {only['key'][:8]} was erased by uid:" in last and last.endswith(": a name")
 
 

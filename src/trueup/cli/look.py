@@ -117,7 +117,8 @@ def why(object: str, state: str | None, output: str) -> None:
     async def ask() -> Why | NotFound | Ambiguous:
         where = layout(state)
         known = await reading.chronicle(where)
-        return why_of(known, object, await reading.bundles(where, known))
+        answer = why_of(known, object, await reading.bundles(where, known))
+        return await reading.with_lines(where, answer) if isinstance(answer, Why) else answer
 
     found = run(ask())
     if isinstance(found, NotFound):

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from trueup.api.client import Denied, NotRunning, connect
 from trueup.cli.errors import Away
@@ -16,7 +18,11 @@ from trueup.core.ledger import decode
 from trueup.core.model import Bundle
 from trueup.core.running import Now
 from trueup.core.views.chronicle import Chronicle, add, read
+from trueup.core.views.why import Why
 from trueup.store.sqlite import ReadonlyLedger, open_readonly
+
+if TYPE_CHECKING:
+    from trueup.store.sqlite_records import ReadonlyRecords
 
 
 @contextlib.asynccontextmanager
@@ -60,21 +66,41 @@ async def now(layout: Layout) -> Now | None:
             return None
 
 
-async def bundles(layout: Layout, known: Chronicle) -> Mapping[str, Bundle]:
-    """Application id → the Bundle last applied there; without those whose record is gone."""
+@contextlib.asynccontextmanager
+async def records(layout: Layout) -> AsyncIterator[ReadonlyRecords | None]:
+    """The records for reading; None when there are none."""
     from trueup.store.keys import read_key, sealing_key
     from trueup.store.sqlite_records import ReadonlyRecords
 
-    found: dict[str, Bundle] = {}
     if not os.path.exists(layout.records):
-        return found
-    key = await asyncio.to_thread(read_key, sealing_key(layout, "records.key"), 32)
-    records = ReadonlyRecords(layout.records, key)
+        yield None
+        return
+    opened = ReadonlyRecords(layout.records, await asyncio.to_thread(read_key, sealing_key(layout, "records.key"), 32))
     try:
-        for id, state in known.applications.items():
-            data = await records.get(state.current.bundle) if state.current else None
+        yield opened
+    finally:
+        await opened.close()
+
+
+async def with_lines(layout: Layout, found: Why) -> Why:
+    """The same with the last log lines of containers that failed, as far as they are still kept."""
+    async with records(layout) as opened:
+        if opened is None:
+            return found
+        links = []
+        for link in found.links:
+            data = await opened.get(link.record) if link.record else None
+            lines = tuple(data.decode(errors="replace").splitlines()) if data else ()
+            links.append(replace(link, detail=(*link.detail, *lines)))
+        return replace(found, links=tuple(links))
+
+
+async def bundles(layout: Layout, known: Chronicle) -> Mapping[str, Bundle]:
+    """Application id → the Bundle last applied there; without those whose record is gone."""
+    found: dict[str, Bundle] = {}
+    async with records(layout) as opened:
+        for id, state in known.applications.items() if opened else ():
+            data = await opened.get(state.current.bundle) if opened and state.current else None
             if data is not None:
                 found[id] = msgspec.json.decode(data, type=Bundle)
-    finally:
-        await records.close()
     return found

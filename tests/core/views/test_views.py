@@ -175,6 +175,14 @@ def test_why_walks_back_to_the_person_and_says_what_was_undone(story: Story) -> 
     assert by["author"].text == "Ann <ann@example.org>"
 
 
+def test_why_of_a_commit_says_what_became_of_it(story: Story) -> None:
+    answer = why(story("undone"), "cccccccccc", {})
+    assert isinstance(answer, Why)
+    assert chain(answer) == ["rollout", "undo", "commit", "author"]
+    assert answer.links[0].text == "2 of shop (push), condemned after 8.0 s: deployment/web: 0/1 ready: exit 1"
+    assert answer.links[1].text == "pushed as commit eeeeeeeeee"
+
+
 def test_why_reaches_across_two_repositories(story: Story) -> None:
     answer = why(story("split"), "deploy/web", {"application/a": bundle("candidate/2")})
     assert chain(answer) == ["object", "rollout", "deploy", "image", "commit", "author"]

@@ -7,15 +7,15 @@ Candidate that it deploys. A rollout that is an undo or a rollback says of what,
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 
 from msgspec import Struct
 
 from trueup.core import events as ev
-from trueup.core.candidate import CandidateState
+from trueup.core.candidate import CandidateState, Write
 from trueup.core.model import Bundle, Object
-from trueup.core.views.chronicle import Chronicle, runs_of, short, short_digest, short_tag
+from trueup.core.views.chronicle import Chronicle, made_from, runs_of, short, short_digest, short_tag
 from trueup.core.views.history import Rollout, rollouts
 from trueup.core.views.timeline import took
 
@@ -31,6 +31,7 @@ class Link(Struct, frozen=True, kw_only=True):
     by: str = ""
     place: str = ""  # repository, or file:line
     detail: tuple[str, ...] = ()
+    record: str = ""  # the last log lines of the container that failed
 
 
 class Why(Struct, frozen=True):
@@ -77,7 +78,8 @@ def why(chronicle: Chronicle, asked: str, bundles: Mapping[str, Bundle]) -> Why 
         application, found = objects[0]
         return Why(asked, chronicle.applications[application].name, tuple(_from_object(chronicle, application, found)))
     if (candidate := _candidate(chronicle, asked)) is not None:
-        return Why(asked, _name(chronicle, candidate.source), tuple(_from_candidate(chronicle, candidate, None)))
+        links = (*_became(chronicle, candidate), *_from_candidate(chronicle, candidate, None))
+        return Why(asked, _name(chronicle, candidate.source), links)
     names = [str(o.ref) for b in bundles.values() for o in b.objects]
     return NotFound(asked, tuple(difflib.get_close_matches(asked.lower(), names, 3, 0.4) or names[:5]))
 
@@ -139,14 +141,7 @@ def _from_object(chronicle: Chronicle, application: str, found: Object) -> Itera
 
 def _from_rollout(chronicle: Chronicle, own: list[Rollout], found: Object) -> Iterator[Link]:
     last = own[-1]
-    ended = f"{last.outcome} after {took(last.seconds)}" if last.ended else last.outcome
-    yield Link(
-        what="rollout",
-        id=f"{last.stream}#{last.attempt}",
-        text=f"{last.attempt} ({last.why or 'push'}), {ended}{f': {last.reason}' if last.reason else ''}",
-        time=last.started,
-        by=last.who,
-    )
+    yield _rollout(last, f"{last.attempt} ({last.why or 'push'})")
     if last.why == "undo":
         yield from _undone(chronicle, own)
     if last.why == "rollback":
@@ -156,16 +151,44 @@ def _from_rollout(chronicle: Chronicle, own: list[Rollout], found: Object) -> It
         yield from _from_candidate(chronicle, candidate, found)
 
 
+def _rollout(found: Rollout, which: str) -> Link:
+    ended = f"{found.outcome} after {took(found.seconds)}" if found.ended else found.outcome
+    return Link(
+        what="rollout",
+        id=f"{found.stream}#{found.attempt}",
+        text=f"{which}, {ended}{f': {found.reason}' if found.reason else ''}",
+        time=found.started,
+        by=found.who,
+        record=found.record if found.outcome in ("held", "condemned") else "",
+    )
+
+
+def _became(chronicle: Chronicle, candidate: CandidateState) -> Iterator[Link]:
+    """What became of a commit: its newest rollout in each application, and the commit of ours that undid it."""
+    made = made_from(chronicle, candidate.id)
+    for stream, state in chronicle.applications.items():
+        own = [r for r in rollouts(chronicle, stream) if r.candidate in made]
+        if own:
+            yield _rollout(own[-1], f"{own[-1].attempt} of {state.name} ({own[-1].why or 'push'})")
+    for write in _undoing(chronicle, made):
+        yield Link(
+            what="undo",
+            id=write.commit,
+            text=f"{write.state.value} as commit {short(write.commit)}{f': {write.reason}' if write.reason else ''}",
+            by="trueup",
+        )
+
+
+def _undoing(chronicle: Chronicle, condemned: Collection[str]) -> list[Write]:
+    every = (w for s in chronicle.sources.values() for w in s.writes.values())
+    return [w for w in every if w.purpose == "undo" and w.condemned in condemned]
+
+
 def _undone(chronicle: Chronicle, own: list[Rollout]) -> Iterator[Link]:
     bad = next((r for r in reversed(own[:-1]) if r.outcome == "condemned"), None)
     if bad is None:
         return
-    writes = [
-        w
-        for s in chronicle.sources.values()
-        for w in s.writes.values()
-        if w.purpose == "undo" and w.condemned == bad.candidate
-    ]
+    writes = _undoing(chronicle, (bad.candidate,))
     stated = f"; {writes[-1].state.value} as commit {short(writes[-1].commit)}" if writes else ""
     yield Link(
         what="undo",
@@ -173,6 +196,7 @@ def _undone(chronicle: Chronicle, own: list[Rollout]) -> Iterator[Link]:
         text=f"of {short(bad.commit)} “{bad.subject}” by {bad.author}: {bad.reason}{stated}",
         time=bad.ended,
         by="trueup",
+        record=bad.record,
     )
 
 
