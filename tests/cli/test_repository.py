@@ -60,7 +60,7 @@ def test_inspect_shows_where_an_image_comes_from(trueup: Trueup) -> None:
 
 def test_plan_of_a_commit_that_never_ran_creates_everything(trueup: Trueup, remote: Path, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
-    for more in ((), ("--commit", "main")):
+    for more in ((), ("--commit", "main"), ("--commit", "HEAD")):
         done = trueup("plan", str(remote), *more, "--state", state)
         assert done.exit_code == 0, done.exception
         assert "+ create deployment/python-app" in done.stdout

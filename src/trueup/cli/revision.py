@@ -50,7 +50,7 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
     with those that were set; else it is only named.
 
     `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
-    its beginning, or a branch. Raises Away, Unknown, SourceError, NoKey, RendererDown."""
+    its beginning, a branch, or HEAD for that head. Raises Away, Unknown, SourceError, NoKey, RendererDown."""
     today = datetime.now(UTC).date()
     async with render_workers(os.environ, size=1) as workers, _means(where, repository, keys) as means:
         rendering = Rendering(workers)
@@ -66,7 +66,8 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
         ((id, source),) = sources.items()
         try:
             heads = await source.fetch()
-            oid = heads.get(commit or watched[id].branch, commit)
+            named = watched[id].branch if commit in ("", "HEAD") else commit
+            oid = heads.get(named, "" if commit == "HEAD" else commit)
             if not oid:
                 there = ", ".join(heads) or "none"
                 raise Unknown(f"{repository} has no branch {watched[id].branch}; there is: {there}")
