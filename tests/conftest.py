@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from servers.git import HttpServer, Repo, SshServer, http_server, ssh_server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keys of the state folders that tests make do not gather in the home of whoever runs them."""
+    before = os.environ.get("TRUEUP_KEYS")
+    os.environ["TRUEUP_KEYS"] = str(tmp_path_factory.mktemp("keys"))
+    yield
+    if before is None:
+        del os.environ["TRUEUP_KEYS"]
+    else:
+        os.environ["TRUEUP_KEYS"] = before
 
 
 @pytest.fixture
