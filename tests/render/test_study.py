@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 
 import pytest
 
+from render.parts import program
 from trueup.app import checker
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.hooks import When, hook_of
@@ -169,6 +172,21 @@ async def test_hooks_of_a_chart_run_and_its_tests_are_told(workers: Workers) -> 
     tested = Read({**CHART, "chart/templates/try.yaml": job % ("try", "test")}, workers)
     told = next(f for f in (await tested.reading()).findings if f.rule == "hook-not-run")
     assert told.severity is Severity.NOTE and "job/try is a hook (test)" in told.message
+
+
+async def test_the_chart_that_helm_create_makes_is_taken_as_it_is(
+    workers: Workers, helm_program: Path, tmp_path: Path
+) -> None:
+    """Its test is a Pod, which one host refuses: it is never applied, so it holds nothing up."""
+    await asyncio.to_thread(program, [helm_program, "create", tmp_path / "shop"])
+    files = {str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
+    values = files["shop/values.yaml"].replace("repository: nginx", "repository: example.org/acme/web")
+    read = Read({**files, "shop/values.yaml": values, **DOCKERFILE}, workers)
+    assert await read.errors() == []
+    assert (await read.bundle())["image"] == f"example.org/acme/web:abc@sha256:{'a' * 64}"
+    edits = await read.study.edits(read.source, read.commit, (IMAGE,))
+    tag = 'tag: ""'
+    assert edits["shop/values.yaml"].decode() == values.replace(tag, f'tag: "abc@{IMAGE.digest}"')
 
 
 async def test_what_a_chart_gives_anew_each_time_is_warned_about(workers: Workers) -> None:

@@ -241,6 +241,17 @@ class TestReadonly:
             assert len([entry async for entry in entries]) == 2500
             await reader.close()
 
+    async def test_a_ledger_that_is_just_being_made_is_empty_until_it_is_made(self, path: Path) -> None:
+        made = sqlite3.connect(path)
+        made.execute("PRAGMA journal_mode = WAL")
+        made.close()
+        reader = open_readonly(str(path))
+        assert (await reader.page(), await reader.read("source/a"), await reader.heads()) == ((), (), {})
+        async with opened(path) as ledger:
+            await ledger.append("source/a", [draft("1")], expect=0)
+            assert len(await reader.page()) == 1
+        await reader.close()
+
     async def test_a_ledger_that_is_not_there_is_named(self, path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="there is no ledger yet; run `trueup up`"):
             open_readonly(str(path))

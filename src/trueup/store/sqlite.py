@@ -101,15 +101,15 @@ class ReadonlyLedger:
         def rows(connection: sqlite3.Connection) -> tuple[Event, ...]:
             return tuple(decode(entry) for entry in _stream_entries(connection, stream, max(after, 0)))
 
-        return await self._ask(rows)
+        return await self._ask(rows, ())
 
     async def heads(self, kind: str = "") -> Mapping[str, tuple[int, str]]:
-        return await self._ask(lambda connection: _heads(connection, kind))
+        return await self._ask(lambda connection: _heads(connection, kind), {})
 
     async def page(self, after: int = 0, rows: int = PAGE_ROWS) -> tuple[tuple[int, Entry], ...]:
         """The next entries after a position, in the order of acknowledgement: what a follower in another process
         polls, and decodes with `core.ledger.decode`."""
-        return await self._ask(lambda connection: tuple(map(_placed, connection.execute(PAGE, (after, rows)))))
+        return await self._ask(lambda connection: tuple(map(_placed, connection.execute(PAGE, (after, rows)))), ())
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Everything as stored, in the order of acknowledgement."""
@@ -134,17 +134,28 @@ class ReadonlyLedger:
             self._connection = None
         self._pool.shutdown(wait=False)
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+    async def _ask(self, question: Callable[[sqlite3.Connection], T], empty: T) -> T:
+        """`empty` is the answer of a ledger that another process is about to make: a file, and no schema yet."""
+
         def answer() -> T:
             try:
                 if self._connection is None:
                     self._connection = _open_reading(self._path)
                 return question(self._connection)
             except sqlite3.DatabaseError as error:
+                if self._connection is not None and _being_made(self._connection):
+                    return empty
                 raise LedgerDamaged(f"{self._path}: {error}; run `trueup ledger verify`") from error
 
         answered = asyncio.get_running_loop().run_in_executor(self._pool, answer)
         return await asyncio.wait_for(answered, READ_TIMEOUT_S)
+
+
+def _being_made(connection: sqlite3.Connection) -> bool:
+    try:
+        return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0)
+    except sqlite3.DatabaseError:
+        return False
 
 
 class SqliteLedger:

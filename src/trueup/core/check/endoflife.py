@@ -93,7 +93,7 @@ def check(subject: Subject) -> Iterator[Finding]:
         text = subject.text(found.path)
         if text is not None and len(text) <= MAX_DOCKERFILE:
             yield from _dockerfile(found.path, text, subject.today)
-    for manifest in subject.manifests:
+    for manifest in subject.applied:
         for use in manifest.object.images:
             yield from _image(use.text, use.place, subject.today)
     for pipeline in subject.found.pipelines:

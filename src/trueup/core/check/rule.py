@@ -9,6 +9,7 @@ from datetime import date
 from msgspec import Struct
 
 from trueup.core.found import Found
+from trueup.core.hooks import hook_of, is_hook
 from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Oid, Place, Severity, Tree
 from trueup.core.text import shown
@@ -36,6 +37,11 @@ class Subject(Struct, frozen=True):
     today: date
     target: str = "host"
     accepted: frozenset[str] = frozenset()
+
+    @property
+    def applied(self) -> tuple[Manifest, ...]:
+        """Those that are ever applied: not a chart's tests."""
+        return tuple(m for m in self.manifests if not is_hook(m.object.body) or hook_of(m.object).when)
 
     def data(self, path: str) -> bytes | None:
         entry = self.tree.get(path)

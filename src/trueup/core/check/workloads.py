@@ -67,14 +67,15 @@ _PLACEHOLDER = re.compile(r"^(|<.*>|\$\(.*\)|\$\{.*\}|changeme|xxx+|\*+|none|nul
 
 def check(subject: Subject) -> Iterator[Finding]:
     built = tuple(_built(subject))
-    for manifest in subject.manifests:
+    applied = subject.applied
+    for manifest in applied:
         yield from _containers(manifest, built)
         yield from _secrets(manifest)
         if manifest.object.ref.kind == "Service":
-            yield from _service(manifest, subject.manifests)
+            yield from _service(manifest, applied)
         if subject.target == "host":
             yield from _refused(manifest, subject.accepted)
-            yield from _references(manifest, subject.manifests, subject.accepted)
+            yield from _references(manifest, applied, subject.accepted)
 
 
 def _built(subject: Subject) -> Iterator[str]:
