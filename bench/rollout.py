@@ -173,13 +173,17 @@ async def measure(rollouts: int, rate: float, replicas: int) -> tuple[list[dict[
     """A row for each generator and path; seconds of each rollout."""
     with tempfile.TemporaryDirectory(prefix="tu") as root:
         bench = Bench(Layout(root), replicas)
+        loads: list[asyncio.subprocess.Process] = []
         try:
             url = await bench.open()
-            loads = [await _load(url, rate / 2), await _load(url, rate / 2, "--no-keep-alive")]
+            loads += [await _load(url, rate / 2), await _load(url, rate / 2, "--no-keep-alive")]
             for number in range(1, rollouts + 1):
                 await bench.rollout(number)
             rows = [row for load in loads for row in await _end(load)]
         finally:
+            for load in loads:
+                if load.returncode is None:
+                    load.kill()
             await bench.close()
     return rows, bench.took_s
 
