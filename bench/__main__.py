@@ -105,6 +105,11 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("and renders for it", "restart renders", goal="== 0"),
         Figure("memory over 10,000 renders, last tenth to first", "memory ratio", goal="<= 1.1"),
     ),
+    "definitions": (
+        Figure("decoding the YAML of 2,000 definitions with libyaml", "libyaml s", "ms", factor=1000),
+        Figure("1,000 Applications, 1,000 Kustomizations read", "read s", "ms", "read", "<= 1.5", 1000),
+        Figure("and resolved to what is rendered", "resolved s", "ms", "resolved", "<= 0.3", 1000),
+    ),
     "help": (
         Figure("python -c 'import click'", "import click s", "ms", factor=1000),
         Figure("trueup --help", "trueup --help s", "ms", "ratio", "<= 2", 1000),

@@ -24,6 +24,13 @@ func kustomize(asked request, from *tree) *outcome {
 		options.LoadRestrictions = types.LoadRestrictionsNone
 	}
 	files := &files{tree: from}
+	if asked.Edit != nil {
+		if err := files.refuse(files.editKustomization(asked.Path, asked.Edit)); files.refused != nil {
+			return &outcome{Fault: files.refused}
+		} else if err != nil {
+			return &outcome{Fault: kustomizeFault(err, files, asked.Path)}
+		}
+	}
 	made, err := krusty.MakeKustomizer(options).Run(files, "/"+asked.Path)
 	if files.refused != nil {
 		return &outcome{Fault: files.refused}
@@ -34,6 +41,10 @@ func kustomize(asked request, from *tree) *outcome {
 	objects, err := resources(made)
 	if err != nil {
 		return &outcome{Fault: unwritable(err, from, asked.Path)}
+	}
+	if wrong := asked.Edit.after(objects); wrong != nil {
+		wrong.File = asked.Path
+		return &outcome{Fault: wrong}
 	}
 	return &outcome{Objects: objects}
 }
@@ -53,8 +64,9 @@ func resources(made resmap.ResMap) ([]object, error) {
 // files is a tree as Kustomize's file system, rooted at "/". It cannot be written.
 type files struct {
 	tree           *tree
-	refused        *fault   // what this program does not do, first of all: Kustomize swallows some errors
-	kustomizations []string // read so far, in order
+	refused        *fault            // what this program does not do, first of all: Kustomize swallows some errors
+	kustomizations []string          // read so far, in order
+	edited         map[string][]byte // contents that stand in the place of the tree's
 }
 
 var errReadOnly = fmt.Errorf("a render writes nothing")
@@ -71,8 +83,16 @@ func (f *files) WriteFile(string, []byte) error      { return errReadOnly }
 func (f *files) Open(at string) (filesys.File, error) {
 	return nil, fmt.Errorf("%s is not opened as a stream", at)
 }
-func (f *files) Exists(at string) bool                     { _, ok := f.tree.look(inside(at)); return ok }
+func (f *files) Exists(at string) bool                     { return f.exists(inside(at)) }
 func (f *files) Walk(at string, _ filepath.WalkFunc) error { return fmt.Errorf("%s is not walked", at) }
+
+func (f *files) exists(where string) bool {
+	if _, ours := f.edited[where]; ours {
+		return true
+	}
+	_, ok := f.tree.look(where)
+	return ok
+}
 
 func (f *files) IsDir(at string) bool {
 	found, ok := f.tree.look(inside(at))
@@ -93,6 +113,9 @@ func (f *files) ReadDir(at string) ([]string, error) {
 
 func (f *files) CleanedAbs(at string) (filesys.ConfirmedDir, string, error) {
 	where := inside(at)
+	if _, ours := f.edited[where]; ours {
+		return filesys.ConfirmedDir(path.Dir("/" + where)), path.Base(where), nil
+	}
 	found, ok := f.tree.look(where)
 	if !ok {
 		return "", "", &fs.PathError{Op: "open", Path: where, Err: fs.ErrNotExist}
@@ -129,9 +152,12 @@ func (f *files) Glob(pattern string) ([]string, error) {
 
 func (f *files) ReadFile(at string) ([]byte, error) {
 	where := inside(at)
-	data, err := f.tree.read(where)
-	if err != nil {
-		return nil, f.refuse(err)
+	data, ours := f.edited[where]
+	if !ours {
+		var err error
+		if data, err = f.tree.read(where); err != nil {
+			return nil, f.refuse(err)
+		}
 	}
 	if isKustomization(where) {
 		f.kustomizations = append(f.kustomizations, where)

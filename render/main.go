@@ -84,6 +84,8 @@ func render(asked request, from *tree) (done *outcome) {
 		return evaluate(asked, from)
 	case "health":
 		return judgeAll(asked)
+	case "template":
+		return texts(asked)
 	}
 	return &outcome{Fault: &fault{Message: fmt.Sprintf("no renderer is called %q", asked.Kind)}}
 }
@@ -103,7 +105,9 @@ func versions() map[string]string {
 	}
 	for _, module := range info.Deps {
 		switch module.Path {
-		case "sigs.k8s.io/kustomize/api", "helm.sh/helm/v4", "github.com/google/go-jsonnet", "github.com/google/cel-go", "github.com/yuin/gopher-lua", "sigs.k8s.io/yaml":
+		case "sigs.k8s.io/kustomize/api", "helm.sh/helm/v4", "github.com/google/go-jsonnet", "sigs.k8s.io/yaml",
+			"github.com/google/cel-go", "github.com/yuin/gopher-lua", "sigs.k8s.io/kustomize/kustomize/v5",
+			"github.com/fluxcd/pkg/envsubst", "github.com/Masterminds/sprig/v3":
 			found[module.Path] = module.Version
 		}
 	}

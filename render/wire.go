@@ -20,11 +20,12 @@ type hello struct {
 }
 
 type request struct {
-	Kind string `json:"kind"` // kustomize, helm, jsonnet, health
+	Kind string `json:"kind"` // kustomize, helm, jsonnet, template, health
 	Tree string `json:"tree"` // names the tree: same name, same tree
 	Path string `json:"path"` // the kustomization's or chart's folder, or the Jsonnet file; "" is the root
 	// Kustomize
-	Restrict bool `json:"restrict"` // files only from a kustomization's own root, as upstream's default
+	Restrict bool  `json:"restrict"` // files only from a kustomization's own root, as upstream's default
+	Edit     *edit `json:"edit"`     // what a definition says over the kustomization
 	// Helm
 	Release      string   `json:"release"`
 	Namespace    string   `json:"namespace"`
@@ -45,6 +46,11 @@ type request struct {
 	ExternalCode []pair   `json:"external_code"`
 	TopText      []pair   `json:"top_text"`
 	TopCode      []pair   `json:"top_code"`
+	// Texts: a body filled in for each set of parameters
+	Body       json.RawMessage  `json:"body"`
+	Params     []map[string]any `json:"params"`
+	GoTemplate bool             `json:"go_template"` // else by names alone
+	Options    []string         `json:"options"`     // of Go's templates: missingkey=error
 	// Health
 	Rules  []healthRule  `json:"rules"`
 	Inputs []healthInput `json:"inputs"`

@@ -123,7 +123,8 @@ async def read_folder(path: str, today: dt.date, rendering: Rendering, means: Me
     try:
         tree, blobs = await asyncio.to_thread(folder.read, root, convention.wanted)
         given = Given("folder", Folders(tree), folder.contents(root, tree))
-        return await study(given, blobs, root.name, checker(today), rendering, means)
+        own = await asyncio.to_thread(folder.addresses, root)
+        return await study(given, blobs, root.name, checker(today), rendering, means, own)
     except OSError as error:
         raise NotUsable(str(error)) from error
 

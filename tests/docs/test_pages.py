@@ -73,6 +73,7 @@ DRIVERS = {
     "builders": ("BUILDERS", "docs/images.md"),
     "sources": ("SOURCES", "docs/git.md"),
     "secrets": ("SECRETS", "docs/secrets.md"),
+    "definitions": ("DEFINITIONS", "docs/definitions.md"),
 }
 
 

@@ -185,3 +185,28 @@ async def test_no_finding_quotes_what_was_sealed() -> None:
     findings = (await study.look("s", commit)).findings
     assert [f for f in findings if f.severity is Severity.ERROR], "the host refuses what is no base64"
     assert not [f for f in findings if "hunter2" in f"{f.message} {f.fix}"]
+
+
+DEFINED = {
+    "argocd/shop.yaml": (
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: shop, namespace: argocd}\n"
+        "spec:\n  source: {repoURL: https://git.example/acme/shop, path: config}\n  destination: {name: elsewhere}\n"
+    ),
+    "config/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
+}
+
+
+async def test_definitions_are_never_applied_and_stop_what_they_were_to_decide() -> None:
+    remote = MemoryRemote()
+    look = await study_of(remote)[0].look("s", remote.push(DEFINED, "first"))
+    assert [str(o.ref) for o in look.objects] == ["configmap/c"]
+    said = {(f.severity, f.rule) for f in look.findings if f.rule.startswith("definition-")}
+    assert said == {(Severity.ERROR, "definition-not-served"), (Severity.ERROR, "definition-not-deployed")}
+
+
+async def test_where_trueup_yaml_says_what_runs_definitions_are_only_noted() -> None:
+    remote = MemoryRemote()
+    stated = {**DEFINED, "trueup.yaml": "environments: [{name: prod, path: config}]\n"}
+    look = await study_of(remote)[0].look("s", remote.push(stated, "first"))
+    assert [str(o.ref) for o in look.objects] == ["configmap/c"]
+    assert {f.severity for f in look.findings if f.rule.startswith("definition-")} == {Severity.NOTE}

@@ -12,8 +12,8 @@ import click
 import msgspec
 from msgspec import Struct
 
-from trueup.cli import exits
-from trueup.cli.common import run
+from trueup.cli import defined, exits
+from trueup.cli.common import layout, run
 from trueup.cli.errors import Away, Stop, Unknown
 from trueup.core.model import Json, Oid, Place, Severity
 from trueup.core.objects import Malformed, order, ref_of
@@ -63,21 +63,28 @@ class Options(Struct, frozen=True, kw_only=True):
     "--output", "-o", type=click.Choice(["yaml", "json"]), default="yaml", help="How to print. [default: yaml]"
 )
 def render(path: str, output: str, set_: tuple[str, ...], **given: object) -> None:
-    """Print exactly what a folder states: every object, in the order in which it would be applied.
+    """Print exactly what a folder or an application states: every object, in the order of its application.
 
-    PATH holds a kustomization, a Helm chart or plain manifests, or is a Jsonnet file. Files are read as they stand,
-    without what Git ignores. No network is reached; a chart's dependencies must be in its charts/ folder. Hooks of a
-    chart come last.
+    PATH holds a kustomization, a Helm chart or plain manifests, or is a Jsonnet file; without such a file or folder it
+    is the name of an application that Argo CD's or Flux's resources state here (`trueup inspect` lists them), printed
+    as that product would apply it. Files are read as they stand, without what Git ignores. No network is reached; a
+    chart's dependencies must be in its charts/ folder. Hooks of a chart come last.
 
     \b
     Examples:
       trueup render overlays/prod
       trueup render charts/shop --values prod.yaml --set image.tag=7
       trueup render main.jsonnet -J vendor --ext-str tag=1.0
+      trueup render kustomization/apps
       trueup render config --output json | jq '.items[].kind'
     """
     options = msgspec.convert({**given, "set": set_}, Options)
-    bodies, said = run(objects(Path(path), options, os.environ.get("TRUEUP_RENDER", "")))
+    if Path(path).exists():
+        bodies, said = run(objects(Path(path), options, os.environ.get("TRUEUP_RENDER", "")))
+    elif options != Options():
+        raise Stop(f"{path} is no file or folder, and what an application is rendered with stands in its definition")
+    else:
+        bodies, said = run(defined.objects(layout(None), _root(Path()), path))
     if output == "json":
         listed = {"apiVersion": "v1", "kind": "List", "items": bodies}
         click.echo(msgspec.json.format(msgspec.json.encode(listed, order="sorted"), indent=2).decode())

@@ -72,7 +72,7 @@ def inspect(repository: str, commit: str, state: str | None, output: str) -> Non
     from trueup.cli.show.repository import inspection as show
 
     reading = run(read_revision(layout(state), repository, commit))
-    emit(inspect_of(reading.found, reading.rendered, reading.findings), output, show)
+    emit(inspect_of(reading.found, reading.rendered, reading.findings, reading.expanded), output, show)
 
 
 @click.command()

@@ -75,7 +75,7 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
             tree = await source.tree(whole)
             blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
             given = Given(whole, Folders(tree), source.blobs)
-            reading = await study(given, blobs, watched[id].name, checker(today), rendering, means)
+            reading = await study(given, blobs, watched[id].name, checker(today), rendering, means, (repository,))
             yield Revision(reading, whole, rendering)
         finally:
             await source.close()

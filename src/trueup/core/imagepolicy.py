@@ -97,7 +97,7 @@ _STRICT = re.compile(r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)([-+].*)?")
 
 
 def _strictly(text: str) -> Version | None:
-    """All three numbers, nothing before them but a "v". Source: fluxcd/pkg/version v0.10.0, ParseVersion."""
+    """All three numbers, nothing before them but a "v". Source: fluxcd/pkg/version v0.20.0, ParseVersion."""
     return version(text) if _STRICT.fullmatch(text) else None
 
 

@@ -23,6 +23,7 @@ class Rendered(Struct, frozen=True):
     manifests: tuple[Manifest, ...]
     findings: tuple[Finding, ...] = ()
     read: tuple[str, ...] = ()  # the files that renders of kustomizations, charts and Jsonnet read
+    definitions: tuple[Manifest, ...] = ()  # what says what should run: consumed, never applied
 
     @property
     def objects(self) -> tuple[Object, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -27,11 +27,42 @@ class Seen(Struct, frozen=True, order=True):
     value: str = ""
 
 
+class Image(Struct, frozen=True, rename={"new_name": "newName", "new_tag": "newTag"}):
+    """An image by name, as a kustomization overrides it."""
+
+    name: str
+    new_name: str = ""
+    new_tag: str = ""
+    digest: str = ""
+
+
+class Edit(Struct, frozen=True, kw_only=True):
+    """What a definition says over the kustomization that it points at; the file itself stays as it is.
+
+    `commands` are of `kustomize edit`. `generate`: a folder without a kustomization gets one of all its manifests.
+    `variables`, `labels` and `annotations` are put into what was built.
+    """
+
+    commands: tuple[tuple[str, ...], ...] = ()
+    namespace: str = ""
+    name_prefix: str = ""
+    name_suffix: str = ""
+    images: tuple[Image, ...] = ()
+    patches: tuple[Json, ...] = ()
+    components: tuple[str, ...] = ()
+    ignore_missing: bool = False
+    generate: bool = False
+    variables: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}
+
+
 class Kustomize(Struct, frozen=True, kw_only=True, tag="kustomize"):
     """`path` is the folder of the kustomization; `restrict` keeps each to its own folder, as upstream's default."""
 
     path: str
     restrict: bool = True
+    edit: Edit | None = None
 
 
 class Helm(Struct, frozen=True, kw_only=True, tag="helm"):
@@ -70,7 +101,18 @@ class Jsonnet(Struct, frozen=True, kw_only=True, tag="jsonnet"):
     top_code: tuple[Pair, ...] = ()
 
 
-Asked = Kustomize | Helm | Jsonnet
+class Texts(Struct, frozen=True, kw_only=True, tag="template"):
+    """`body` filled in once for each of `params`, every text and key in it: with Go's templates and sprig, or by
+    names alone. `path` is the file to name when that fails. Reads nothing of a tree."""
+
+    path: str
+    body: Json
+    params: tuple[Json, ...]
+    go_template: bool = False
+    options: tuple[str, ...] = ()
+
+
+Asked = Kustomize | Helm | Jsonnet | Texts
 
 
 class Made(Struct, frozen=True):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from trueup.core.application import Application
 from trueup.core.check.pipelines import SECOND_WRITER
+from trueup.core.definition import Address, Aside, Definition, Generator, Named, Provision, Stated
 from trueup.core.found import Command, Found, ImageBuild
 from trueup.core.images import repository_of
 from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, Json, Place
 from trueup.core.objects import POD_SPECS, containers, dig
 from trueup.core.reference import split
+from trueup.core.resolve import Resolved
 from trueup.core.variables import could_be
+from trueup.engine.expansion import Expanded
 from trueup.engine.study import buildable
 
 
@@ -68,6 +71,24 @@ class ApplicationView(Struct, frozen=True):
     objects: tuple[ObjectView, ...]
 
 
+class DefinitionView(Struct, frozen=True, omit_defaults=True):
+    """A resource of Argo CD or Flux. `served_differently` and `not_served` name fields and why."""
+
+    kind: str
+    name: str
+    namespace: str
+    product: str
+    place: str
+    sources: tuple[str, ...] = ()  # "this repository, apps/shop"
+    renderers: tuple[str, ...] = ()  # of an application that is served: "kustomize", "helm", …
+    depends_on: tuple[str, ...] = ()
+    stated_by: str = ""  # the application that renders to it
+    suspended: bool = False
+    told: Mapping[str, Json] = {}
+    served_differently: tuple[str, ...] = ()
+    not_served: tuple[str, ...] = ()
+
+
 class Inspection(Struct, frozen=True):
     """Everything found. The JSON of this record is what `trueup inspect --output json` prints."""
 
@@ -75,6 +96,7 @@ class Inspection(Struct, frozen=True):
     applications: tuple[ApplicationView, ...]
     images: tuple[ImageView, ...]
     links: tuple[Link, ...]
+    definitions: tuple[DefinitionView, ...]
     pipelines: tuple[PipelineView, ...]
     second_writers: tuple[str, ...]  # "Jenkinsfile:17: `helm upgrade` in stage Deploy …"
     dockerfiles: tuple[str, ...]
@@ -90,14 +112,17 @@ class Inspection(Struct, frozen=True):
     notes: int
 
 
-def inspect(found: Found, rendered: Rendered, findings: Sequence[Finding]) -> Inspection:
+def inspect(
+    found: Found, rendered: Rendered, findings: Sequence[Finding], expanded: Expanded | None = None
+) -> Inspection:
     """The record of one commit; `findings` are all that were made of it (`engine.study.Reading` has the three)."""
     count = {level: sum(f.severity.value == level for f in findings) for level in ("error", "warning", "note")}
     return Inspection(
         name=found.name,
         applications=tuple(_application(each, rendered) for each in found.applications),
         images=_images(found, rendered),
-        links=tuple(dict.fromkeys(_links(rendered.manifests))),
+        links=tuple(dict.fromkeys((*_links(rendered.manifests), *(_made(expanded) if expanded else ())))),
+        definitions=tuple(_definitions(expanded)) if expanded else (),
         pipelines=tuple(_pipelines(found)),
         second_writers=tuple(f"{f.place}: {f.message}" for f in findings if f.rule == SECOND_WRITER.id),
         dockerfiles=tuple(dockerfile.path for dockerfile in found.dockerfiles),
@@ -128,6 +153,64 @@ def _object(manifest: Manifest) -> ObjectView:
     return ObjectView(
         ref.kind, ref.name, ref.namespace, str(manifest.object.place), replicas if isinstance(replicas, int) else None
     )
+
+
+# --- definitions -------------------------------------------------------------------------------------
+
+
+def _definitions(expanded: Expanded) -> Iterator[DefinitionView]:
+    resolved = {one.stated.origin: one for one in expanded.resolved}
+    for read in expanded.definitions.read:
+        each = read.definition
+        origin, one = each.origin, resolved.get(each.origin)
+        parent = expanded.parents.get(origin)
+        yield DefinitionView(
+            origin.kind, origin.name, origin.namespace, origin.product, str(each.place),
+            sources=tuple(_sources(each, one)),
+            renderers=tuple(type(p.spec).__name__.lower() for p in one.application.parts)
+            if one and one.application else (),
+            depends_on=tuple(str(d) for d in each.depends_on) if isinstance(each, Stated) else (),
+            stated_by=str(parent) if parent else "",
+            suspended=isinstance(each, Stated) and each.suspended,
+            told=each.told if isinstance(each, (Stated, Aside)) else {},
+            served_differently=tuple(f"{path}: {how}" for path, how in read.different),
+            not_served=tuple(f"{f.place}: {f.message}" for f in (one.findings if one else ())),
+        )  # fmt: skip
+
+
+def _sources(each: Definition, one: Resolved | None) -> Iterator[str]:
+    if isinstance(each, Stated):
+        elsewhere = {p.repository for p in one.application.parts if p.repository} if one and one.application else set()
+        for source in each.sources:
+            at, path = source.at, source.chart or (source.path if source.path is not None else "")
+            told = f"{at.url}@{at.revision}" if isinstance(at, Address) and at.revision else _at(at)
+            own = bool(one and one.application) and not elsewhere
+            yield ", ".join(part for part in ("this repository" if own else told, path) if part)
+    elif isinstance(each, Generator):
+        yield from each.inputs
+    elif isinstance(each, Provision):
+        at = each.address
+        yield f"{at.url}@{at.revision}" if isinstance(at, Address) and at.revision else _at(at)
+
+
+def _at(at: Address | Named) -> str:
+    return at.url if isinstance(at, Address) else str(at)
+
+
+def _made(expanded: Expanded) -> Iterator[Link]:
+    """How definitions depend on one another."""
+    for read in expanded.definitions.read:
+        each = read.definition
+        subject = str(each.origin)
+        if isinstance(each, Stated):
+            named = [source.at for source in each.sources if isinstance(source.at, Named)]
+            yield from (Link(subject, "is made from", str(at)) for at in named)
+            yield from (Link(subject, "waits for", str(other)) for other in each.depends_on)
+        elif isinstance(each, Provision) and isinstance(each.address, Named):
+            yield Link(subject, "is made from", str(each.address))
+        elif isinstance(each, Aside):
+            yield from (Link(subject, "refers to", str(other)) for other in each.refers)
+    yield from (Link(str(parent), "states", str(child)) for child, parent in expanded.parents.items())
 
 
 # --- images and pipelines ----------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
 from trueup.core.yamldoc import Doc, YamlFault, documents
 from trueup.drivers.renderers import plain
+from trueup.engine.definitions import is_definition
 from trueup.engine.means import NONE, Means
 from trueup.engine.opening import OPEN_ONLY, Clear, Left, clear, placed
 from trueup.ports import Given, Renderer, RenderFailed
@@ -34,7 +35,7 @@ class Rendering:
     """Renders parts. What it keeps may vanish at any time."""
 
     def __init__(self, renderer: Renderer) -> None:
-        self._renderer = renderer
+        self.renderer = renderer
         self._docs: Docs = {}
         self.named: dict[tuple[str, Oid], tuple[str, ...]] = {}  # what kustomizations name, by path and content
         self.files: Files = {}  # plain manifests read before, by path and content
@@ -45,11 +46,13 @@ class Rendering:
         """All objects of all parts. `known` are contents at hand.
         Raises RendererDown, SourceError, NoKey."""
         found = [await self.part(application, part, given, known, means) for part in application.parts]
-        manifests = tuple(manifest for one in found for manifest in one.manifests)
+        every = [manifest for one in found for manifest in one.manifests]
+        manifests = tuple(manifest for manifest in every if not is_definition(manifest))
+        stated = tuple(manifest for manifest in every if is_definition(manifest))
         findings = [finding for one in found for finding in one.findings]
         twice = plain.stated_twice(manifests) if len(found) > 1 else ()
         read = sorted({path for one in found for path in one.read})
-        return Rendered(manifests, (*findings, *twice), tuple(read))
+        return Rendered(manifests, (*findings, *twice), tuple(read), stated)
 
     async def part(
         self,
@@ -72,7 +75,7 @@ class Rendering:
             )
         try:
             given = await means.beside.complete(part.spec, given) if means.beside is not None else given
-            output = await self._renderer.render(part.spec, given)
+            output = await self.renderer.render(part.spec, given)
         except RenderFailed as fault:
             wrong = Finding(Severity.ERROR, "render-failed", fault.place, shown(fault.message), shown(fault.fix))
             return Rendered((), (wrong,))

@@ -44,6 +44,7 @@ from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
 from trueup.engine.candidate import Buildable, Look
+from trueup.engine.expansion import Expanded, Expansion
 from trueup.engine.means import NONE, Means
 from trueup.engine.planning import BundleRefused
 from trueup.engine.remotes import Beside
@@ -65,6 +66,7 @@ class Reading(Struct, frozen=True):
     pipelines: tuple[Parsed, ...]
     findings: tuple[Finding, ...]
     settings: Settings = Settings()
+    expanded: Expanded | None = None  # what Argo CD's and Flux's definitions state
 
     @property
     def tree(self) -> Tree:
@@ -217,9 +219,11 @@ async def study(
     check: Check,
     rendering: Rendering,
     means: Means = NONE,
+    own: Sequence[str] = (),
 ) -> Reading:
-    """From a tree and the contents that matter to everything known about them. No finding quotes a value that SOPS
-    encrypted. Raises RendererDown, SourceError, NoKey."""
+    """From a tree and the contents that matter to everything known about them. `own`: the addresses of the repository,
+    as definitions may name it. No finding quotes a value that SOPS encrypted. Raises RendererDown, SourceError, NoKey.
+    """
     tree = given.folders.tree
     found, settings, wrong = await asyncio.to_thread(find, tree, blobs, name)
     rendered = Rendered(())
@@ -227,7 +231,10 @@ async def study(
         rendered = await rendering.application(application, given, blobs, means)
     view = View(given, blobs, found, rendered, means)
     unstated = await _unstated(view, rendering)
-    return await asyncio.to_thread(_judged, view, settings, (*wrong, *unstated), check)
+    expanded = await Expansion(given, blobs, found, rendering, own).all()
+    said = (*wrong, *unstated, *_of_definitions(expanded, settings))
+    reading = await asyncio.to_thread(_judged, view, settings, said, check)
+    return structs.replace(reading, expanded=expanded)
 
 
 async def _unstated(view: View, rendering: Rendering) -> tuple[Finding, ...]:
@@ -240,6 +247,26 @@ async def _unstated(view: View, rendering: Rendering) -> tuple[Finding, ...]:
     )
     found = await state(view, images, rendering) if images else None
     return found.findings if isinstance(found, Stated) else ()
+
+
+def _of_definitions(expanded: Expanded, settings: Settings) -> tuple[Finding, ...]:
+    """What is to be said of definitions: only notes where trueup.yaml says what runs."""
+    said = (*expanded.said, *_not_deployed(expanded))
+    return tuple(structs.replace(one, severity=Severity.NOTE) for one in said) if settings.environments else said
+
+
+def _not_deployed(expanded: Expanded) -> tuple[Finding, ...]:
+    """That the applications of definitions are not what `trueup up` deploys."""
+    if not expanded.resolved:
+        return ()
+    first = expanded.resolved[0].stated
+    count = len(expanded.resolved)
+    more = f" and {count - 1} more" if count > 1 else ""
+    message = f"{first.origin}{more} state what should run here, and `trueup up` does not deploy by definitions yet"
+    fix = "`trueup render NAME` prints what each gives; to have one deployed name its folder under environments."
+    return (
+        Finding(Severity.ERROR, "definition-not-deployed", first.place, message, f"{fix} See docs/definitions.md."),
+    )
 
 
 def _judged(view: View, settings: Settings, wrong: Sequence[Finding], check: Check) -> Reading:

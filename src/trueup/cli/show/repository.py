@@ -9,7 +9,7 @@ from trueup.app import PlanView
 from trueup.cli.repository import Report
 from trueup.cli.show.style import grid
 from trueup.core.model import Severity
-from trueup.engine.inspect import ApplicationView, ImageView, Inspection, PipelineView
+from trueup.engine.inspect import ApplicationView, DefinitionView, ImageView, Inspection, PipelineView
 
 SEVERITY = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
@@ -46,6 +46,10 @@ def inspection(found: Inspection, console: Console) -> None:
             replicas = f" × {one.replicas}" if one.replicas is not None else ""
             table.add_row(f"  {one.kind.lower()}/{one.name}{replicas}", one.place)
         console.print(table)
+    if found.definitions:
+        _title(console, "definitions: what other products' resources state")
+        for stated in found.definitions:
+            _definition(stated, console)
     if found.images:
         _title(console, "images")
         for image in found.images:
@@ -67,6 +71,19 @@ def inspection(found: Inspection, console: Console) -> None:
     counts = ((found.errors, "error"), (found.warnings, "warning"), (found.notes, "note"))
     said = ", ".join(f"{n} {word}{'s' if n > 1 else ''}" for n, word in counts if n)
     console.print(f"check: {said} (trueup check tells them)" if said else "check: nothing to say")
+
+
+def _definition(one: DefinitionView, console: Console) -> None:
+    made = f" as {', '.join(dict.fromkeys(one.renderers))}" if one.renderers else ""
+    source = f"  {'; '.join(one.sources)}{made}" if one.sources else ""
+    state = " (suspended)" if one.suspended else ""
+    line = Text.assemble(f"  {one.kind.lower()}/{one.name}{state}", source, (f"  {one.place}", "dim"))
+    console.print(line, soft_wrap=True)
+    for wrong in one.not_served:
+        console.print(Text(f"    not served: {wrong}", "yellow"), soft_wrap=True)
+    if one.served_differently:
+        fields = ", ".join(field.partition(":")[0] for field in one.served_differently)
+        console.print(Text(f"    served differently: {fields}", "dim"), soft_wrap=True)
 
 
 def _made_from(application: ApplicationView) -> str:

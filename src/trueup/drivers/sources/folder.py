@@ -61,3 +61,10 @@ def _paths(root: Path) -> list[str]:
         if len(found) > LIMIT:
             raise OSError(f"{root}: more than {LIMIT} files; give the repository's root")
     return sorted(found)
+
+
+def addresses(root: Path) -> tuple[str, ...]:
+    """Every address that this repository's remotes have; none for a folder that is no repository or has no remote."""
+    asked = ["git", "-C", str(root), "config", "--get-regexp", r"^remote\..*\.url$"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=30)
+    return tuple(dict.fromkeys(line.partition(" ")[2] for line in done.stdout.splitlines()))
