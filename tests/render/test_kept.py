@@ -11,7 +11,7 @@ import pytest
 from render.parts import Repository, made
 from render.test_study import CHART as FILES
 from render.test_study import OVERLAY
-from trueup.core.render import Asked, Helm, Kustomize, Output
+from trueup.core.render import Asked, Helm, Kustomize, Output, key
 from trueup.drivers.renderers.kept import Kept
 from trueup.drivers.renderers.worker import Workers
 from trueup.ports import Given, RendererDown
@@ -104,6 +104,15 @@ async def test_what_differs_each_time_stays_while_its_inputs_do(counting: Counti
     assert made(await Kept(counting, store).render(CHART, later)) == made(first)
     changed = Repository({**FILES, **CHANCE, "chart/values.yaml": FILES["chart/values.yaml"] + "a: 1\n"}).given
     assert made(await Kept(counting, store).render(CHART, changed)) != made(first)
+    assert counting.count == 2
+
+
+async def test_what_another_version_stored_is_made_anew(counting: Counting, store: SqliteRenders) -> None:
+    given = Repository(FILES).given
+    await Kept(counting, store).render(CHART, given)
+    (data,) = await store.find(key(CHART, await counting.identity()))
+    await store.put(key(PROD, await counting.identity()), "x", data.replace(b'"objects"', b'"things"'), lasting=False)
+    await Kept(counting, store).render(PROD, Repository(OVERLAY).given)
     assert counting.count == 2
 
 

@@ -7,6 +7,7 @@ environments. What it keeps may vanish at any time.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -51,7 +52,8 @@ class Kept:
         if self._store is not None and name not in self._loaded:
             self._loaded.add(name)
             for data in reversed(await self._store.find(name)):
-                self._remember(name, _decode(data), len(data))
+                with contextlib.suppress(msgspec.MsgspecError):  # of another version's records: made anew
+                    self._remember(name, _decode(data), len(data))
             if (found := self._find(name, given)) is not None:
                 return found
         output = await self._renderer.render(asked, given)
