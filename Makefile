@@ -1,12 +1,12 @@
 # `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
 .POSIX:
-.PHONY: help setup dev packages testing lint types test integration render sops check demo bench wheel lock pictures clean
+.PHONY: help setup dev packages testing lint types test integration render sops check demo demo-kubernetes bench wheel lock pictures clean
 
 VENV = .venv
 BIN = $(VENV)/bin
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile
 
 setup: ## .venv/bin/trueup from the hashed lock (quick when nothing changed)
 	@VENV=$(VENV) scripts/setup run
@@ -18,7 +18,7 @@ packages: ## the Debian packages Trueup works with (root or sudo)
 	@scripts/packages
 
 testing: packages ## and those that only its tests need
-	@scripts/packages busybox-static
+	@scripts/packages busybox-static containernetworking-plugins conntrack
 
 lint: dev ## ruff and the import layers
 	$(BIN)/ruff check .
@@ -47,6 +47,9 @@ check: dev testing lint types render sops ## everything
 demo: setup ## the whole loop on this machine, under load (root or sudo)
 	@scripts/packages
 	$(BIN)/trueup demo
+
+demo-kubernetes: dev testing ## the same on a Kubernetes of its own, with real pods (root, and Go to build it once)
+	@PYTHONPATH=tests $(BIN)/python -m cluster.demo
 
 bench: dev packages render ## ratios measured in one run, into docs/performance.md (root or sudo)
 	@scripts/packages busybox-static gcc libc6-dev

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from servers.git import HttpServer, Repo, SshServer, http_server, ssh_server
+
+if TYPE_CHECKING:
+    from cluster.node import Cluster
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,3 +44,19 @@ async def git_http(tmp_path: Path) -> AsyncIterator[HttpServer]:
 async def git_ssh(tmp_path: Path) -> AsyncIterator[SshServer]:
     async with ssh_server(tmp_path / "srv", tmp_path / "ssh") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One Kubernetes with a node and real pods for all tests; nothing of it is left at the end."""
+    from cluster.node import Cluster, NotBuilt, ready_to_build
+
+    try:
+        made = Cluster(*ready_to_build())
+    except NotBuilt as error:
+        pytest.skip(str(error))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()

@@ -1,13 +1,12 @@
 """A Kubernetes control plane of one's own for tests: real etcd, API server, controller manager and scheduler.
 
-Built once from the Go module beside this file into ~/.cache/trueup/cluster, ready in seconds, gone at the end. It has
-no nodes: tests that need ready pods write their status as a kubelet would.
+Ready in seconds, gone at the end. It has no nodes (`node.py` adds one with real pods): tests that need ready pods
+here write their status as a kubelet would.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import shutil
@@ -27,45 +26,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-MODULE = Path(__file__).parent
-VERSION = "v1.36.3"
-BUILD_S = 1500
+from cluster.build import NotBuilt, binary
+
+__all__ = ["TOKEN", "Control", "NotBuilt", "binary", "encoded", "free_port"]
+
 READY_S = 90
 TOKEN = "tests-only-admin"
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-
-
-class NotBuilt(Exception):
-    """The control plane cannot be had on this machine; one line says why and what to do."""
-
-
-def binary() -> Path:
-    """The program with all parts, built if it is not in the cache. Raises NotBuilt."""
-    key = hashlib.sha256()
-    for name in ("main.go", "go.mod", "go.sum"):
-        key.update((MODULE / name).read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trueup/cluster"
-    path = cache / key.hexdigest()[:16]
-    if not path.exists():
-        _build(path)
-    return path
-
-
-def _build(path: Path) -> None:
-    go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
-    if go is None:
-        raise NotBuilt("no Kubernetes to test on: install Go 1.26 or newer, it is built once from tests/cluster")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_suffix(f".{os.getpid()}")
-    version = "k8s.io/component-base/version"
-    major, minor = VERSION[1:].split(".")[:2]
-    flags = f"-s -w -X {version}.gitVersion={VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
-    argv = ["nice", go, "build", "-trimpath", "-ldflags", flags, "-o", str(made), "."]
-    done = subprocess.run(argv, cwd=MODULE, capture_output=True, text=True, timeout=BUILD_S, check=False)
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise NotBuilt(f"no Kubernetes to test on: `go build` in tests/cluster failed: {said[:200]}")
-    made.rename(path)
 
 
 def free_port() -> int:
@@ -77,12 +44,16 @@ def free_port() -> int:
 class Control:
     """`start()` returns when it is ready; `stop()` leaves nothing. `url`, `ca`, `kubeconfig` lead to it."""
 
-    def __init__(self, program: Path) -> None:
+    service_range = "10.96.0.0/16"
+    address = "127.0.0.1"  # where the API server is reached
+    inside: tuple[str, ...] = ()  # the words before a part's own that start it in a namespace
+
+    def __init__(self, program: Path, root: Path | None = None) -> None:
         self.program = program
-        self.root = Path(tempfile.mkdtemp(prefix="tu-k8s-", dir="/tmp"))
+        self.root = root or Path(tempfile.mkdtemp(prefix="tu-k8s-", dir="/tmp"))
         self.ports = {name: free_port() for name in ("etcd", "peer", "api")}
         self.parts: dict[str, subprocess.Popen[bytes]] = {}
-        self.url = f"https://127.0.0.1:{self.ports['api']}"
+        self.url = f"https://{self.address}:{self.ports['api']}"
         self.kubeconfig = self.root / "admin.kubeconfig"
         self.ca = self.root / "certs/apiserver.crt"
         self._authority = ec.generate_private_key(ec.SECP256R1())
@@ -116,12 +87,13 @@ class Control:
         """From the thread that outlives it: when that one ends, so does the server."""
         at = self.root
         self._run(
-            "apiserver", "--etcd-servers", f"http://127.0.0.1:{self.ports['etcd']}", "--bind-address=127.0.0.1",
+            "apiserver", "--etcd-servers", f"http://127.0.0.1:{self.ports['etcd']}", "--bind-address", self.address,
             "--secure-port", str(self.ports["api"]), "--cert-dir", str(at / "certs"),
             "--token-auth-file", str(at / "tokens.csv"), "--client-ca-file", str(at / "ca.crt"),
             "--service-account-key-file", str(at / "account.pub"), "--authorization-mode=RBAC",
             "--service-account-signing-key-file", str(at / "account.key"), "--anonymous-auth=true",
-            "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
+            "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range", self.service_range,
+            "--kubelet-preferred-address-types=InternalIP",
         )  # fmt: skip
 
     def await_apiserver(self) -> None:
@@ -177,9 +149,15 @@ class Control:
 
     def _run(self, part: str, *flags: str) -> None:
         with open(self.root / f"{part}.log", "ab") as log:
-            argv = ["setpriv", "--pdeathsig", "KILL", str(self.program), part, *flags]
-            env = {**os.environ, "GOMAXPROCS": "2"}
-            self.parts[part] = subprocess.Popen(argv, stdout=log, stderr=log, env=env, cwd=self.root)
+            dying = ("setpriv", "--pdeathsig", "KILL")
+            argv = [*dying, *self.inside, *(dying if self.inside else ()), *self.command(part), *flags]
+            self.parts[part] = subprocess.Popen(argv, stdout=log, stderr=log, env=self.environ(), cwd=self.root)
+
+    def command(self, part: str) -> tuple[str, ...]:
+        return (str(self.program), part)
+
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "GOMAXPROCS": "2"}
 
     def _await(self, ready: Any, what: str) -> None:
         deadline = time.monotonic() + READY_S

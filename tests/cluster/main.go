@@ -1,8 +1,9 @@
-// Command cluster is a real Kubernetes control plane in one binary, for tests: etcd, the API server, the controller
-// manager and the scheduler are its sub-commands, each the project's own code, unchanged.
+// Command cluster is a real Kubernetes in one binary, for tests: etcd, the API server, the controller manager, the
+// scheduler, the kubelet and the proxy are its sub-commands, each the project's own code, unchanged.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -11,12 +12,14 @@ import (
 	"k8s.io/component-base/cli"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: cluster etcd|apiserver|controllers|scheduler FLAGS…")
+		fmt.Fprintln(os.Stderr, "usage: cluster etcd|apiserver|controllers|scheduler|kubelet|proxy FLAGS…")
 		os.Exit(2)
 	}
 	part := os.Args[1]
@@ -32,6 +35,10 @@ func main() {
 		command = controllers.NewControllerManagerCommand()
 	case "scheduler":
 		command = scheduler.NewSchedulerCommand()
+	case "kubelet":
+		command = kubelet.NewKubeletCommand(context.Background())
+	case "proxy":
+		command = proxy.NewProxyCommand()
 	default:
 		fmt.Fprintf(os.Stderr, "cluster: no part is named %q\n", part)
 		os.Exit(2)

@@ -69,7 +69,7 @@ async def play(settings: Settings, tell: Telling, ask: Callable[[str], bool]) ->
     whole = False
     try:
         with interrupted() as stop:
-            if not await _until(stop, _whole(scene)):
+            if not await until(stop, _whole(scene)):
                 raise Failed("stopped before its end")
             whole = True
             if settings.stay:
@@ -90,14 +90,14 @@ async def _whole(scene: Scene) -> None:
     scene.tell.say(f"the loop, in a process of its own: {scene.loop.words}")
     await scene.loop.start()
     scene.tell.open()
-    async with _ticking(scene):
-        done = [await _act(scene, title, act) for title, act in ACTS]
+    async with ticking(scene):
+        done = [await perform(scene, title, act) for title, act in ACTS]
         await scene.traffic.stop()
     scene.tell.close()
-    await _sum_up(scene, done)
+    await sum_up(scene, done)
 
 
-async def _act(scene: Scene, title: str, act: Callable[[Scene], Awaitable[str]]) -> Done:
+async def perform(scene: Scene, title: str, act: Callable[[Scene], Awaitable[str]]) -> Done:
     scene.tell.act(title)
     began_s, before = scene.tell.elapsed_s(), scene.traffic.count()
     outcome = await act(scene)
@@ -108,7 +108,7 @@ async def _act(scene: Scene, title: str, act: Callable[[Scene], Awaitable[str]])
     return Done(title, outcome, began_s, scene.tell.elapsed_s() - began_s, seen)
 
 
-async def _sum_up(scene: Scene, done: list[Done]) -> None:
+async def sum_up(scene: Scene, done: list[Done]) -> None:
     tell, total = scene.tell, scene.traffic.count()
     tell.act("The timeline")
     tell.lines(
@@ -171,7 +171,7 @@ async def _end(scene: Scene, folder: Path, settings: Settings, whole: bool, ask:
         tell.say(f"for a look at what went wrong, {folder} was kept")
 
 
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     """Run to its end, or stop in order when told to: then False. Raises what it raises."""
     task, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -206,7 +206,7 @@ def interrupted() -> Iterator[asyncio.Event]:
 
 
 @contextlib.asynccontextmanager
-async def _ticking(scene: Scene) -> AsyncIterator[None]:
+async def ticking(scene: Scene) -> AsyncIterator[None]:
     """Keep a terminal's last line fresh."""
 
     async def tick() -> None:

@@ -29,10 +29,11 @@ class Count(Struct, frozen=True):
 
 
 class Traffic:
-    """Start once there is an address; `count` at any time; `stop` waits for what is in flight."""
+    """Start once there is an address; `count` at any time; `stop` waits for what is in flight. `reuse`: one half uses
+    connections again."""
 
-    def __init__(self, rate: float = RATE) -> None:
-        self.rate = rate
+    def __init__(self, rate: float = RATE, *, reuse: bool = True) -> None:
+        self.rate, self._reuse = rate, reuse
         self.url = ""
         self._over = asyncio.Event()
         self._loads: tuple[Load, ...] = ()
@@ -40,7 +41,7 @@ class Traffic:
 
     def start(self, url: str) -> None:
         self.url = url
-        self._loads = (Load(url, keep_alive=True), Load(url, keep_alive=False))
+        self._loads = (Load(url, keep_alive=self._reuse), Load(url, keep_alive=False))
         self._running = [asyncio.create_task(load.run(rate=self.rate / 2, until=self._over)) for load in self._loads]
 
     async def stop(self) -> None:

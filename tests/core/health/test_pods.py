@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trueup.core.health.pods import explain, telling, trouble
+from trueup.core.health.pods import explain, trouble
 from trueup.core.model import Fault, Health
 
 P, D = Health.PROGRESSING, Health.DEGRADED
@@ -74,8 +74,3 @@ def test_a_pod_out_of_memory_says_so() -> None:
 def test_the_worst_pod_is_told() -> None:
     found = explain(P, "", [PULL, crashed()], [READY], proven=False)
     assert found.worst is not None and found.worst.crashed
-
-
-def test_the_telling_line_is_the_error() -> None:
-    assert telling(["starting", "ValueError: no port", "bye"]) == "ValueError: no port"
-    assert telling(["", " "]) == ""

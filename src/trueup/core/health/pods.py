@@ -25,6 +25,7 @@ class Trouble(Struct, frozen=True):
     fault: Fault
     container: str = ""
     crashed: bool = False
+    unsaid: bool = False  # the pod's status does not say why: its events may
 
 
 def trouble(pod: Json) -> Trouble | None:
@@ -43,7 +44,8 @@ def trouble(pod: Json) -> Trouble | None:
         found = _of_container(name, state)
         if found is not None:
             return found
-    return Trouble(name, f"pod {name} is {status.get('phase', 'Pending')}", Health.PROGRESSING, Fault.NONE)
+    words = f"pod {name} is {status.get('phase', 'Pending')}"
+    return Trouble(name, words, Health.PROGRESSING, Fault.NONE, unsaid=True)
 
 
 def _of_container(pod: str, state: Json) -> Trouble | None:
@@ -65,7 +67,7 @@ def _of_container(pod: str, state: Json) -> Trouble | None:
         return Trouble(pod, f"pod {pod} {_exit(ended)}", Health.PROGRESSING, Fault.CHANGE, container, crashed=True)
     if now.get("running") and not state.get("ready"):
         words = f"pod {pod} runs, its readiness probe does not pass"
-        return Trouble(pod, words, Health.PROGRESSING, Fault.CHANGE, container)
+        return Trouble(pod, words, Health.PROGRESSING, Fault.CHANGE, container, unsaid=True)
     return None
 
 
@@ -105,10 +107,3 @@ def explain(health: Health, reason: str, new: Sequence[Json], old: Sequence[Json
     blame = worst.fault is Fault.CHANGE and all(trouble(pod) is None for pod in old) and bool(old or not proven)
     down = not any(trouble(pod) is None for pod in (*new, *old))
     return Explained(ill, words, Fault.CHANGE if blame else Fault.WORLD, worst, down)
-
-
-def telling(lines: Sequence[str]) -> str:
-    """The line that most likely says what went wrong: an error's own, else the last one that says anything."""
-    said = [line.strip() for line in lines if line.strip()]
-    errors = [line for line in said if "error" in line.lower() or "exception" in line.lower()]
-    return (errors or said or [""])[-1][:200]

@@ -143,11 +143,23 @@ class Client:
         """(type, object) of each event until the server ends the stream. Raises ApiError, Gone, TargetDown."""
         asked = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(WATCH_S), **query}
         self.calls["WATCH"] += 1
+        async for line in self.lines(path, asked, accept, silence_s=SILENCE_S):
+            if not line.strip():
+                continue
+            event = orjson.loads(line)
+            if event["type"] == "ERROR":
+                raise _status_refusal(event["object"])
+            yield event["type"], event["object"]
+
+    async def lines(
+        self, path: str, query: Mapping[str, str], accept: str = "*/*", *, silence_s: float | None = None
+    ) -> AsyncIterator[bytes]:
+        """The lines of a stream until the server ends it. Raises ApiError, Gone, TargetDown."""
         try:
             session, headers = await self._ready(Call(path=path, accept=accept))
-            timeout = aiohttp.ClientTimeout(total=None, connect=CALL_S, sock_read=SILENCE_S)
+            timeout = aiohttp.ClientTimeout(total=None, connect=CALL_S, sock_read=silence_s)
             async with session.get(
-                self.access.server + path, params=asked, headers=headers, timeout=timeout,
+                self.access.server + path, params=query, headers=headers, timeout=timeout,
                 proxy=self._proxy or None, server_hostname=self.access.server_name or None,
             ) as response:  # fmt: skip
                 if response.status >= 300:
@@ -155,14 +167,11 @@ class Client:
                         self._credentials.refused()
                     raise _refusal(response.status, await response.read())
                 async for line in _lines(response.content):
-                    event = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        raise _status_refusal(event["object"])
-                    yield event["type"], event["object"]
+                    yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as lost:
             await self._forget(lost)
             raise TargetDown(
-                f"{self.access.server}: the watch of {path} broke: {lost or type(lost).__name__}"
+                f"{self.access.server}: the stream of {path} broke: {lost or type(lost).__name__}"
             ) from lost
 
     # --- the wire
@@ -219,10 +228,10 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
         first, *more = chunk.split(b"\n")
         rest.append(first)
         for line in more:
-            whole = b"".join(rest)
-            if whole.strip():
-                yield whole
+            yield b"".join(rest)
             rest = [line]
+    if last := b"".join(rest):
+        yield last
 
 
 def _refusal(status: int, answer: bytes) -> Exception:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from trueup.core.health.pods import Explained, Trouble, explain, telling
+from trueup.core.health.pods import Explained, Trouble, explain
+from trueup.core.health.telling import telling
 from trueup.core.model import Health, Json, Judgement, Ref
 from trueup.drivers.targets.kubernetes.client import ApiError, Call, Client
 from trueup.ports import TargetDown
@@ -18,6 +19,7 @@ from trueup.ports import TargetDown
 PODS = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("batch", "Job")})
 LINES = 15
 LOG_S = 5.0
+PROBE = "Unhealthy"  # the reason of the kubelet's event about a probe that fails
 REVISION = "deployment.kubernetes.io/revision"
 
 
@@ -42,13 +44,19 @@ async def _look(
     pods = [p for p in listed.get("items") or () if not p["metadata"].get("deletionTimestamp")]
     new, old = await _split(client, ref, body, selector, pods)
     found = explain(health, reason, new, old, proven=proven)
-    if not pods and ref.kind == "Deployment":
-        words = await _refused(client, ref, selector)
-        found = replace(found, reason=f"{reason}; {words}") if words else found
-    if found.worst is None or not found.worst.container:
+    if found.worst is None:
+        words = await _refused(client, ref, selector) if ref.kind == "Deployment" else ""
+        words = words or await _warning(client, ref.namespace, body["metadata"]["uid"])
+        return (replace(found, reason="; ".join(filter(None, (reason, words)))) if words else found), ()
+    worst = found.worst
+    if worst.unsaid:
+        uid = next((p["metadata"]["uid"] for p in pods if p["metadata"]["name"] == worst.pod), "")
+        if words := await _warning(client, ref.namespace, uid, PROBE if worst.container else ""):
+            found = replace(found, reason=f"{found.reason}: {words}")
+    if not worst.container:
         return found, ()
-    lines = await _log(client, ref.namespace, found.worst)
-    said = telling(lines)
+    lines = await _log(client, ref.namespace, worst)
+    said = telling(lines) if worst.crashed else ""
     return (replace(found, reason=f"{found.reason}: {said}") if said else found), lines
 
 
@@ -97,6 +105,25 @@ async def _refused(client: Client, ref: Ref, selector: str) -> str:
             if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
                 return str(condition.get("message", ""))[:400]
     return ""
+
+
+async def _warning(client: Client, namespace: str, uid: str, reason: str = "") -> str:
+    """What the last warning about an object says: of a probe, a mount, a sandbox, a pod that could not be made.
+
+    Source: Kubernetes API reference v1.36, Event v1 core: fieldSelector on involvedObject.uid, type and reason."""
+    path, of = f"/api/v1/namespaces/{namespace}/events", f"involvedObject.uid={uid},type=Warning"
+    of += f",reason={reason}" if reason else ""
+    try:
+        listed = await client.get(path, fieldSelector=of, limit="100")
+    except ApiError:  # the right to list events is not needed otherwise
+        return ""
+    newest = max(listed.get("items") or (), key=_seen_at, default=None)
+    return " ".join(str(newest.get("message") or "").split())[:400] if newest else ""
+
+
+def _seen_at(event: Json) -> str:
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 async def _log(client: Client, namespace: str, found: Trouble) -> tuple[str, ...]:
