@@ -58,6 +58,8 @@ def replaced(text: Text, node: Node, value: str) -> Splice | None:
         if text.text[start : start + 1] != node.style or text.text[node.end - 1 : node.end] != node.style:
             return None
         return text.splice(start + 1, node.end - 1, value)
+    if text.text[start : start + 1] in ("&", "*", "!"):
+        return None  # an anchor or a tag: others may mean it, too
     if start == node.end:  # `key:` with nothing after it
         return text.splice(start, start, ("" if text.text[start - 1 : start] == " " else " ") + scalar(value))
     return text.splice(start, node.end, scalar(value))
