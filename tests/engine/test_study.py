@@ -75,6 +75,32 @@ async def test_required_pipelines_by_name_the_others_are_advisory(tmp_path: Path
     assert {g.name: decides(g, look.required) for g in look.triggered} == {"test": True, "deploy": False}
 
 
+UNRUNNABLE = "jobs: {a: {runs-on: windows-latest, steps: [{uses: 'github/codeql-action/init@v3'}]}}\n"
+
+
+@pytest.mark.parametrize(
+    ("on", "settings", "severity"),
+    [
+        ("on: push", "", Severity.ERROR),
+        ("on: {push: {branches: [main], tags: ['v*']}}", "", Severity.ERROR),
+        ("on: {push: {tags: ['v*']}, release: {}}", "", Severity.WARNING),
+        ("on: {schedule: [{cron: '0 3 * * *'}], pull_request: {}}", "", Severity.WARNING),
+        ("on: workflow_dispatch", "", Severity.WARNING),
+        ("on: push", "pipelines: {required: [test]}\n", Severity.WARNING),
+        ("on: push", "pipelines: {required: [test, other]}\n", Severity.ERROR),
+    ],
+)
+async def test_what_is_wrong_with_a_workflow_that_decides_nothing_holds_no_push_up(
+    on: str, settings: str, severity: Severity, tmp_path: Path
+) -> None:
+    remote = MemoryRemote()
+    own = files("standard", tmp_path) | {".github/workflows/other.yml": f"{on}\n{UNRUNNABLE}"}
+    look = await study_of(remote)[0].look("s", remote.push(own | {"trueup.yaml": settings or None}, "first"))
+    told = {f.rule: f.severity for f in look.findings if f.place.file.endswith("other.yml")}
+    assert told == {"workflow-unsupported": severity, "workflow-unsupported-action": severity}
+    assert {f.severity for f in look.findings if not f.place.file.endswith("other.yml")} <= {Severity.NOTE}
+
+
 async def test_how_a_bad_commit_is_undone_is_read_from_it(tmp_path: Path) -> None:
     remote = MemoryRemote()
     plain = remote.push(files("standard", tmp_path), "first")

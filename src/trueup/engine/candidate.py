@@ -263,8 +263,13 @@ def run_id(state: CandidateState, graph: Graph, attempt: int) -> str:
 
 def decides(graph: Graph, required: Sequence[str] | None) -> bool:
     """Whether a pipeline is required; the others are advisory: they run, and hold nothing up."""
-    file = graph.place.file.rpartition("/")[2]
-    return required is None or not {graph.name, file, file.rpartition(".")[0]}.isdisjoint(required)
+    return is_required(graph.name, graph.place.file, required)
+
+
+def is_required(name: str, path: str, required: Sequence[str] | None) -> bool:
+    """Whether trueup.yaml names a workflow, by its name or its file's; without a list all of them are required."""
+    file = path.rpartition("/")[2]
+    return required is None or not {name, file, file.rpartition(".")[0]}.isdisjoint(required)
 
 
 def attempt_of(state: CandidateState, graph: Graph, run: str) -> int:

@@ -17,7 +17,7 @@ from trueup.core import plan as planner
 from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.check import merged
-from trueup.core.found import Dockerfile, Found
+from trueup.core.found import Dockerfile, Found, Pipeline
 from trueup.core.images import Unmatched, repository_of
 from trueup.core.manifests import Rendered
 from trueup.core.mask import Masker
@@ -43,7 +43,7 @@ from trueup.core.settings import read as read_settings
 from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
-from trueup.engine.candidate import Buildable, Look
+from trueup.engine.candidate import Buildable, Look, is_required
 from trueup.engine.expansion import Expanded, Expansion
 from trueup.engine.means import NONE, Means
 from trueup.engine.planning import BundleRefused
@@ -286,9 +286,25 @@ def _judged(view: View, settings: Settings, wrong: Sequence[Finding], check: Che
             *check(tree, blobs, found, rendered, frozenset(settings.accept)),
         )
     )
+    findings = _weighed(findings, found, settings)
     masker = Masker(text for m in rendered.manifests if m.sealed for text in hidden(m.object.body))
     findings = tuple(structs.replace(f, message=masker.text(f.message)) for f in findings)
     return Reading(view, pipelines, findings, settings)
+
+
+def _weighed(findings: Sequence[Finding], found: Found, settings: Settings) -> tuple[Finding, ...]:
+    """What is wrong with a workflow that decides nothing about a push holds no push up: a warning."""
+    idle = frozenset(p.path for p in found.pipelines if p.native and not _decides(p, settings))
+    return merged(structs.replace(f, severity=Severity.WARNING) if _is_error_in(f, idle) else f for f in findings)
+
+
+def _is_error_in(finding: Finding, files: frozenset[str]) -> bool:
+    return finding.severity is Severity.ERROR and finding.place.file in files
+
+
+def _decides(pipeline: Pipeline, settings: Settings) -> bool:
+    started = not pipeline.triggers or "push" in pipeline.triggers
+    return started and is_required(pipeline.name, pipeline.path, settings.required)
 
 
 def buildable(found: Found, objects: Sequence[Object]) -> tuple[Buildable, ...]:

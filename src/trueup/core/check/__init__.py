@@ -32,6 +32,16 @@ READING = (
     Rule("render-warning", Severity.WARNING, "A render has something to say, such as a key that a chart states twice."),
     Rule("render-differs", Severity.WARNING, "A template gives something else each time (`randAlphaNum`, `now`); "
          "it is rendered again only when its inputs change."),
+    Rule("definition-cycle", Severity.WARNING, "Applications of Argo CD or Flux state one another; the path is told."),
+    Rule("definition-field-unknown", Severity.ERROR, "A definition has a field that its product does not know; the "
+         "nearest is named."),
+    Rule("definition-invalid", Severity.ERROR, "A field of a definition has a value of another type than it takes, or "
+         "a project says what Argo CD refuses."),
+    Rule("definition-not-deployed", Severity.ERROR, "Definitions state what should run, and `trueup up` does not "
+         "deploy by them yet. A note when trueup.yaml names an environment."),
+    Rule("definition-not-permitted", Severity.ERROR, "An application asks for what its project does not permit."),
+    Rule("definition-not-served", Severity.ERROR, "A field, source or destination of a definition is not served; why, "
+         "and what to do ([definitions.md](definitions.md))."),
     Rule("submodule", Severity.NOTE, "A submodule's files are not part of the commit."),
     Rule("image-ambiguous", Severity.ERROR, "Which built image a manifest means cannot be told; both places are "
          "named."),

@@ -300,4 +300,13 @@ def _filled(builds: Iterable[ImageBuild], places: Iterable[Json], told: Mapping[
 def _triggers(on: object) -> tuple[str, ...]:
     if isinstance(on, str):
         return (on,)
-    return tuple(str(event) for event in on) if isinstance(on, (list, dict)) else ()
+    if isinstance(on, dict):
+        return tuple(_event(str(event), filters) for event, filters in on.items())
+    return tuple(str(event) for event in on) if isinstance(on, list) else ()
+
+
+def _event(name: str, filters: object) -> str:
+    """Source: GitHub Docs, "Workflow syntax", on.push: with a filter of tags alone no push of a branch starts it."""
+    given = set(filters) if isinstance(filters, dict) else set()
+    of_tags = name == "push" and given & {"tags", "tags-ignore"} and not given & {"branches", "branches-ignore"}
+    return "push of tags" if of_tags else name
