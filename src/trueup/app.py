@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,20 @@ from trueup.core.layout import CONTAINERS_CONF, Layout
 from trueup.core.logins import logins
 from trueup.core.manifests import Rendered
 from trueup.core.mask import Masker
-from trueup.core.model import Change, Finding, Judgement, Live, Oid, Principal, Severity, Tree
+from trueup.core.model import (
+    Action,
+    Bundle,
+    Change,
+    Finding,
+    Judgement,
+    Live,
+    Oid,
+    Plan,
+    Principal,
+    Ref,
+    Severity,
+    Tree,
+)
 from trueup.core.reach import allowed
 from trueup.core.render import Folders
 from trueup.core.requests import Reply, Request
@@ -55,9 +68,23 @@ from trueup.drivers.sources import credentials_from, folder, signing_from
 from trueup.drivers.sources.git import Git, Settings
 from trueup.drivers.sources.remotes import Fetched
 from trueup.drivers.targets.host import Host
+from trueup.drivers.targets.kubernetes.client import Client
+from trueup.drivers.targets.kubernetes.dryrun import Tried
 from trueup.engine import owners
 from trueup.engine.broker import Broker
 from trueup.engine.builds import ConventionBuilds, Secrets
+from trueup.engine.cluster import (
+    Cluster,
+    Delivered,
+    Way,
+    WayRefused,
+    agreed,
+    keep,
+    met,
+    nodes_here,
+    open_cluster,
+)
+from trueup.engine.delivery import Delivery, RegistryInvalid, read_setting
 from trueup.engine.housekeeping import Housekeeping
 from trueup.engine.joblog import JobLog
 from trueup.engine.loop import Loop, Parts, Watched, source_id
@@ -75,11 +102,12 @@ from trueup.engine.tell import Teller
 from trueup.engine.tidy import Tidy
 from trueup.engine.verbs import Verbs
 from trueup.engine.webhooks import webhook_app
-from trueup.ports import CommitState, Given, Notify, Renderer, SourceError, TargetDown, Vault
+from trueup.ports import CommitState, Given, Notify, Prints, Renderer, SourceError, TargetDown, Vault
 from trueup.store.state import State, open_state, vault_key
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 SHIMS = Path(__file__).parent / "shims"
+HOST = Way()
 OWN = "TRUEUP_"  # secrets with this prefix are Trueup's own and never reach a pipeline
 SOPS = "SOPS_"  # nor do keys: what a repository holds sealed is sealed for its pipelines too
 
@@ -108,6 +136,7 @@ class Options(Struct, frozen=True, kw_only=True):
     executor: str = "container"  # "container" | "process"
     stand_ins: bool = False  # Debian packages may stand in for a base image that cannot be pulled
     notify: str = ""  # URL of one webhook, told on failure and recovery
+    way: Way = Way()  # where it runs
 
 
 class NotUsable(Exception):
@@ -117,14 +146,14 @@ class NotUsable(Exception):
 # --- one look, no loop ---------------------------------------------------------------------------
 
 
-async def read_folder(path: str, today: dt.date, rendering: Rendering, means: Means = NONE) -> Reading:
+async def read_folder(path: str, today: dt.date, rendering: Rendering, means: Means = NONE, way: Way = HOST) -> Reading:
     """The repository at `path` as it stands on disk, committed or not. Raises NotUsable, RendererDown, SourceError."""
     root = Path(path).resolve()
     try:
         tree, blobs = await asyncio.to_thread(folder.read, root, convention.wanted)
         given = Given("folder", Folders(tree), folder.contents(root, tree))
         own = await asyncio.to_thread(folder.addresses, root)
-        return await study(given, blobs, root.name, checker(today), rendering, means, own)
+        return await study(given, blobs, root.name, checker(today, way.target), rendering, means, own)
     except OSError as error:
         raise NotUsable(str(error)) from error
 
@@ -134,11 +163,11 @@ def render_workers(environ: Mapping[str, str], size: int = 2) -> Workers:
     return Workers(program.find(environ.get(f"{OWN}RENDER", "")), size=size, limits=Limits(uid=program.WORKER_UID))
 
 
-def checker(today: dt.date) -> Check:
+def checker(today: dt.date, target: str = "host") -> Check:
     def look(
         tree: Tree, blobs: Mapping[Oid, bytes], found: Found, rendered: Rendered, accepted: frozenset[str]
     ) -> Sequence[Finding]:
-        return check(tree, blobs, found, rendered, today=today, accepted=accepted)
+        return check(tree, blobs, found, rendered, today=today, target=target, accepted=accepted)
 
     return look
 
@@ -150,6 +179,8 @@ class PlannedChange(Struct, frozen=True):
     place: str
     held: str = ""  # why it waits for a person
     diff: tuple[str, ...] = ()
+    refused: str = ""  # on a cluster: why its API server would not take it
+    untried: str = ""  # on a cluster: why a dry run could not tell
 
 
 class PlanView(Struct, frozen=True):
@@ -163,16 +194,10 @@ class PlanView(Struct, frozen=True):
     unread: tuple[str, ...] = ()
 
 
-async def plan_view(
-    reading: Reading,
-    live: Live,
-    application: str,
-    candidate: CandidateState | None,
-    key: bytes,
-    commit: str,
-    rendering: Rendering,
-) -> PlanView:
-    """What `reading` would change of what the target holds. Raises NotUsable, RendererDown, SourceError."""
+async def plan_bundle(
+    reading: Reading, application: str, candidate: CandidateState | None, rendering: Rendering
+) -> Bundle:
+    """What `reading` would have run, with the images of `candidate`. Raises NotUsable, RendererDown, SourceError."""
     errors = [f for f in reading.rendered.findings if f.severity is Severity.ERROR]
     if errors:
         raise NotUsable(f"{errors[0].place}: {errors[0].message}. {errors[0].fix}")
@@ -180,30 +205,61 @@ async def plan_view(
     bound = await state_images(reading.view, built, rendering)
     if isinstance(bound, Unmatched):
         raise NotUsable(bound.reason)
-    bundle = make_bundle(application, candidate.id if candidate else "plan", bound.objects)
-    planned = planner.plan(bundle, live)
+    return make_bundle(application, candidate.id if candidate else "plan", bound.objects)
+
+
+def plan_view(
+    planned: Plan,
+    bundle: Bundle,
+    live: Live,
+    key: bytes,
+    commit: str,
+    images: tuple[str, ...],
+    trials: Mapping[Ref, Tried],
+) -> PlanView:
+    """Pure: `planned`, from what the target holds to `bundle`, for people. `trials`: what a cluster says to it."""
     desired = {o.ref: o for o in bundle.objects}
     held = {h.change: h.reason for h in planned.held}
     have = {o.ref: o for o in live.objects}
 
     def shown(change: Change) -> PlannedChange:
-        want, has = desired.get(change.ref), have.get(change.ref)
-        lines = planner.diff(has.body if has else None, want.body if want else None, key)
-        place = str(want.place) if want else ""
+        want, has, tried = desired.get(change.ref), have.get(change.ref), trials.get(change.ref, Tried())
+        before, after = (tried.before, tried.after) if tried.after else (has.body if has else tried.before, None)
+        if tried.after and tried.before is None:
+            after = None  # what is made is shown as it is stated, without what the server fills in
+        lines = planner.diff(before, after or (want.body if want else None), key)
         return PlannedChange(
-            change.action.value, str(change.ref), change.ref.namespace, place, held.get(change, ""), lines
+            action="update" if change.action is Action.CREATE and tried.before else change.action.value,
+            object=str(change.ref),
+            namespace=change.ref.namespace,
+            place=str(want.place) if want else "",
+            held=held.get(change, ""),
+            diff=lines,
+            refused=tried.refused,
+            untried=tried.untried,
         )
 
-    known = {i.repository for i in built}
-    unknown = tuple(b.repository for b in buildable(reading.found, bundle.objects) if b.repository not in known)
     return PlanView(
-        application,
+        bundle.application,
         commit,
         tuple(shown(c) for c in (*planned.changes, *held)),
         planner.approval(planned),
-        unknown,
+        images,
         tuple(f"{u.what}: {u.reason}" for u in planned.unread),
     )
+
+
+def unbuilt(reading: Reading, bundle: Bundle, candidate: CandidateState | None) -> tuple[str, ...]:
+    """The images that a pipeline has yet to build."""
+    known = {i.repository for i in candidate.images.values()} if candidate else set()
+    return tuple(b.repository for b in buildable(reading.found, bundle.objects) if b.repository not in known)
+
+
+async def try_plan(planned: Plan, bundle: Bundle, application: str, cluster: Cluster) -> Mapping[Ref, Tried]:
+    """A server-side dry run of everything that `planned` makes or changes, and of nothing else. Raises TargetDown."""
+    changes = (*planned.changes, *(held.change for held in planned.held))
+    touched = {change.ref for change in changes if change.action is not Action.DELETE}
+    return await cluster.trials(application, [each for each in bundle.objects if each.ref in touched])
 
 
 # --- the parts -----------------------------------------------------------------------------------
@@ -355,8 +411,8 @@ def commit_states(
 class App:
     """A running loop with everything around it. Implements `api.records.Serving`."""
 
-    def __init__(self, options: Options, state: State, loop: Loop, host: Host, runs: CandidateRuns) -> None:
-        self.options, self.state, self.loop, self.host, self.runs = options, state, loop, host, runs
+    def __init__(self, options: Options, state: State, loop: Loop, target: Prints, runs: CandidateRuns) -> None:
+        self.options, self.state, self.loop, self.target, self.runs = options, state, loop, target, runs
         self.stopped = asyncio.Event()
         self.webhook = ""
         self.beside: list[Work] = []  # what runs as long as the loop does
@@ -377,7 +433,7 @@ class App:
         judgements: dict[str, tuple[Judgement, ...]] = {}
         for id in self.loop.links.known_applications:
             with contextlib.suppress(TargetDown):
-                judgements[id] = await self.host.judge(id)
+                judgements[id] = await self.target.judge(id)
         return Now(judgements, dict(self.loop.problems), os.getpid(), self.webhook, tuple(self.loop.parts.watched))
 
     async def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
@@ -386,7 +442,7 @@ class App:
                 yield chunk
         else:
             tail = query.tail or -1
-            async for line in self.host.logs(query.application, query.object, follow=query.follow, tail=tail):
+            async for line in self.target.logs(query.application, query.object, follow=query.follow, tail=tail):
                 yield line
 
     async def rights(self) -> None:
@@ -411,6 +467,7 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         )
     keep_memory_closed()
     await asyncio.to_thread(prepare_state, layout)
+    options = structs.replace(options, way=await _settled(options))
     async with contextlib.AsyncExitStack() as stack:
         state = await stack.enter_async_context(open_state(layout, clock))
         vault = FileVault(layout.secrets, await asyncio.to_thread(vault_key, layout))
@@ -420,21 +477,19 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         for source in sources.values():
             stack.push_async_callback(source.close)
         secrets = {id: await vault.values(owners.of(w.url), options.environment) for id, w in watched.items()}
-        host = Host(layout)
-        stack.push_async_callback(host.close)
-        say("starting the agent and the registry")
-        await host.ensure()
+        say(f"starting the {'agent and the ' if options.way.target == 'host' else ''}registry")
         registry = Registry(layout)
         await registry.start()
         way, ca = way_out(options.environ)
         builder = Buildah(
             layout,
             registry,
-            credentials=RegistryAccounts(auth_files(options.environ, Path(options.environ.get("HOME", "/root")))),
+            credentials=accounts(options.environ),
             outside=way,
             environ=options.environ,
             stand_ins=options.stand_ins,
         )
+        target = await stack.enter_async_context(_open_target(options, registry, builder, say))
         workers = await stack.enter_async_context(render_workers(options.environ))
         renderer = Kept(workers, state.renders)
         beside: dict[str, Beside] = {}
@@ -442,7 +497,7 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
             fetched = remotes(options, {**options.environ, **secrets[id]}, f"{layout.remotes}/{id.rpartition('/')[2]}")
             stack.push_async_callback(fetched.close)
             beside[id] = Beside(fetched, Pins(Path(layout.remotes)))
-        app = await _assemble(options, state, sources, watched, vault, host, builder, way, ca, renderer, beside)
+        app = await _assemble(options, state, sources, watched, vault, target, builder, way, ca, renderer, beside)
         notify: Notify | None = None
         if options.notify:
             signing = next((s[f"{OWN}NOTIFY_SECRET"] for s in secrets.values() if f"{OWN}NOTIFY_SECRET" in s), "")
@@ -460,13 +515,66 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         yield app
 
 
+async def _settled(options: Options) -> Way:
+    """The way with the cluster that answers, remembered for other commands. Raises NotUsable, TargetDown."""
+    try:
+        way = await met(options.way, options.environ) if options.way.target == "kubernetes" else options.way
+        await asyncio.to_thread(keep, options.layout, await asyncio.to_thread(agreed, options.layout, way))
+    except WayRefused as error:
+        raise NotUsable(str(error)) from error
+    return way
+
+
+@asynccontextmanager
+async def _open_target(
+    options: Options, registry: Registry, builder: Buildah, say: Callable[[str], None]
+) -> AsyncIterator[Prints]:
+    """Where it runs. Raises NotUsable, TargetDown."""
+    layout, way = options.layout, options.way
+    if way.target == "host":
+        host = Host(layout)
+        try:
+            await host.ensure()
+            yield host
+        finally:
+            await host.close()
+        return
+    say(f"watching the cluster at {way.server}, namespace {way.namespace}")
+    async with open_cluster(layout, way, options.environ, delivery(way, builder, registry.start)) as cluster:
+        yield cluster
+
+
+def delivery(way: Way, builder: Buildah, embedded: Callable[[], Awaitable[str]]) -> Callable[[Client], Delivery]:
+    """How images get to a cluster's nodes; `embedded` tells the embedded registry's address. Raises NotUsable."""
+    try:
+        setting = read_setting(way.image_registry) if way.image_registry else None
+    except RegistryInvalid as error:
+        raise NotUsable(str(error)) from error
+    return lambda client: Delivery(setting, builder.index, builder, embedded, nodes_here(client))
+
+
+def looking(layout: Layout, way: Way, environ: Mapping[str, str]) -> Callable[[Client], Delivery]:
+    """The same for a command that only looks: it builds nothing and starts no registry. Raises NotUsable."""
+    registry = Registry(layout)
+
+    async def embedded() -> str:
+        return registry.known_address() or "127.0.0.1"
+
+    return delivery(way, Buildah(layout, registry, credentials=accounts(environ)), embedded)
+
+
+def accounts(environ: Mapping[str, str]) -> RegistryAccounts:
+    """The registry accounts of whoever runs this."""
+    return RegistryAccounts(auth_files(environ, Path(environ.get("HOME", "/root"))))
+
+
 async def _assemble(
     options: Options,
     state: State,
     sources: Mapping[str, Git],
     watched: Mapping[str, Watched],
     vault: FileVault,
-    host: Host,
+    target: Prints,
     builder: Buildah,
     way: Outside,
     ca: Path | None,
@@ -479,11 +587,13 @@ async def _assemble(
         sources,
         names,
         {id: f"refs/heads/{w.branch}" for id, w in watched.items()},
-        checker(clock.now().date()),
+        checker(clock.now().date(), options.way.target),
         renderer=renderer,
         unsealer=unsealer(options, vault, {id: owners.of(w.url) for id, w in watched.items()}),
         beside=beside,
+        namespace=options.way.namespace or "default",
     )
+    planning = Delivered(study, target) if isinstance(target, Cluster) else study
 
     def open_log(candidate: str, name: str, secrets: Mapping[str, str]) -> JobLog:
         return JobLog(
@@ -506,11 +616,11 @@ async def _assemble(
         records=state.records,
         sources=sources,
         watched=watched,
-        target_name="host",
-        target=host,
+        target_name=options.way.target,
+        target=target,
         study=study,
         stating=study,
-        planning=study,
+        planning=planning,
         runs=runs,
         builds=ConventionBuilds(
             builder,
@@ -527,7 +637,7 @@ async def _assemble(
         poll_s=options.poll_s,
         anchor=anchor,
     )
-    return App(options, state, Loop(parts), host, runs)
+    return App(options, state, Loop(parts), target, runs)
 
 
 def _pipeline_parts(options: Options, state: State, builder: Buildah, way: Outside, ca: Path | None) -> PipelineParts:

@@ -248,6 +248,14 @@ class Target(Protocol):
     def watch(self, after: int = 0) -> AsyncIterator[Moved]: ...
 
 
+class Prints(Target, Protocol):
+    """A Target that also tells what its containers print."""
+
+    def logs(self, application: str, ref: str = "", *, follow: bool = False, tail: int = -1) -> AsyncIterator[bytes]:
+        """Lines of the containers of "deployment/web", of a pod by its name, or of all. Raises TargetDown."""
+        ...
+
+
 # --- renderers -----------------------------------------------------------------------------------
 
 

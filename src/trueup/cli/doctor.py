@@ -6,16 +6,17 @@ import os
 from pathlib import Path
 
 import click
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import Struct, structs
 from rich.console import Console
 from rich.text import Text
 
-from trueup.app import Options, open_sources
+from trueup.app import Options, accounts, open_sources
 from trueup.cli import exits
 from trueup.cli.common import emit, layout, output_option, run, state_option
 from trueup.drivers.renderers import program
 from trueup.drivers.secrets.vault import FileVault
+from trueup.engine.cluster import Way, kept
+from trueup.engine.clusterdoctor import examine_cluster
 from trueup.engine.doctor import Check, Host, State, examine
 from trueup.store.state import vault_key
 
@@ -29,10 +30,28 @@ class Diagnosis(Struct, frozen=True):
 @click.command()
 @click.argument("repositories", nargs=-1, metavar="[REPO]...")
 @click.option("--registry", default="docker.io", show_default=True, help="The registry that base images come from.")
+@click.option("--target", type=click.Choice(["host", "kubernetes"]), help="Where it runs. [default: as `up` had it]")
+@click.option("--kubeconfig", default="", metavar="FILE", help="With kubernetes. [default: as kubectl finds it]")
+@click.option("--context", default="", help="With kubernetes: the kubeconfig's context. [default: its current one]")
+@click.option("--namespace", default="", help="Of objects that state none. [default: the context's]")
+@click.option(
+    "--image-registry", default="", metavar="HOST/PREFIX", help="Where built images are pushed to and nodes pull from."
+)
 @state_option
 @output_option
 @click.pass_context
-def doctor(ctx: click.Context, repositories: tuple[str, ...], registry: str, state: str | None, output: str) -> None:
+def doctor(
+    ctx: click.Context,
+    repositories: tuple[str, ...],
+    registry: str,
+    target: str | None,
+    kubeconfig: str,
+    context: str,
+    namespace: str,
+    image_registry: str,
+    state: str | None,
+    output: str,
+) -> None:
     """What is missing on this machine, and the command that mends it.
 
     With REPO (a path or a URL) also whether it can be read and pushed to. Nothing is installed or changed.
@@ -41,9 +60,16 @@ def doctor(ctx: click.Context, repositories: tuple[str, ...], registry: str, sta
     Examples:
       trueup doctor
       trueup doctor git@git.example:shop.git
+      trueup doctor --target kubernetes --context staging --image-registry registry.example/team
       trueup doctor --output json | jq '.checks[] | select(.state == "missing") | .fix'
     """
-    options = Options(layout=layout(state), repositories=repositories, environ=dict(os.environ))
+    where = layout(state)
+    way = kept(where)
+    if target:
+        way = Way(
+            target=target, kubeconfig=kubeconfig, context=context, namespace=namespace, image_registry=image_registry
+        )
+    options = Options(layout=where, repositories=repositories, environ=dict(os.environ), way=way)
     found = run(_examine(options, registry))
     emit(found, output, _show)
     if found.missing:
@@ -61,8 +87,9 @@ async def _examine(options: Options, registry: str) -> Diagnosis:
         renderer=program.find(environ.get("TRUEUP_RENDER", "")),
         sops=program.find(environ.get("TRUEUP_SOPS", ""), program.SOPS_PROGRAM),
     )
+    cluster = await examine_cluster(options.way, environ, accounts(environ)) if options.way.target != "host" else ()
     if not options.repositories:
-        return _diagnosis(await examine(host))
+        return _diagnosis((*await examine(host), *cluster))
     Path(options.layout.root).mkdir(mode=0o700, parents=True, exist_ok=True)
     sources, watched = await open_sources(options, FileVault(options.layout.secrets, vault_key(options.layout)))
     try:
@@ -71,7 +98,8 @@ async def _examine(options: Options, registry: str) -> Diagnosis:
         hosts = tuple(f"[{s.address.host}]:{s.address.port}" if s.address.port else s.address.host for s in ssh)
         given = tuple(s.known_hosts for s in ssh if s.known_hosts)
         known = given or host.known_hosts
-        return _diagnosis(await examine(replace(host, push=push, ssh_hosts=hosts, known_hosts=known)))
+        found = await examine(structs.replace(host, push=push, ssh_hosts=hosts, known_hosts=known))
+        return _diagnosis((*found, *cluster))
     finally:
         for source in sources.values():
             await source.close()

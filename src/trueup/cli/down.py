@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from trueup.api.client import Denied, NotRunning, connect
+from trueup.app import looking
 from trueup.cli import exits
 from trueup.cli.common import console, emit, layout, output_option, run, state_option
 from trueup.cli.errors import Away, Stop
@@ -19,6 +20,7 @@ from trueup.cli.show.style import grid
 from trueup.cli.times import size
 from trueup.core import requests
 from trueup.core.layout import Layout
+from trueup.engine.cluster import Way, applied, kept, open_cluster, to_go
 from trueup.engine.leave import Kept, NotLeft, forget, leave, weigh
 from trueup.store.lock import StateBusy, StateLock
 
@@ -28,20 +30,23 @@ LOOK_S = 0.1
 
 @click.command()
 @click.option("--data", is_flag=True, help="Also remove ledger, images, volumes, logs and secrets: lists them, asks.")
-@click.option("--yes", is_flag=True, help="With --data: do not ask.")
+@click.option("--cluster", is_flag=True, help="Also delete from the cluster what was applied to it: lists it, asks.")
+@click.option("--yes", is_flag=True, help="With --data or --cluster: do not ask.")
 @click.option("--list", "only_list", is_flag=True, help="Only list what is kept, with sizes; stop nothing.")
 @state_option
 @output_option
-def down(data: bool, yes: bool, only_list: bool, state: str | None, output: str) -> None:
+def down(data: bool, cluster: bool, yes: bool, only_list: bool, state: str | None, output: str) -> None:
     """Stop and remove what Trueup made on this machine: loop, containers, Services, network, proxy, registry.
 
-    Volumes, images and the ledger stay, so that `trueup up` goes on where it was.
+    Volumes, images and the ledger stay, so that `trueup up` goes on where it was. What runs on a cluster goes on
+    running: only --cluster deletes it there, of that claims, volumes, namespaces and definitions only with --data.
 
     \b
     Examples:
       trueup down
       trueup down --list
       trueup down --data
+      trueup down --cluster
     """
     where = layout(state)
     if not Path(where.root).is_dir():
@@ -52,15 +57,25 @@ def down(data: bool, yes: bool, only_list: bool, state: str | None, output: str)
         emit(run(weigh(where, os.environ)), output, _list)
         return
     try:
-        run(_down(where, data=data, yes=yes))
+        run(_down(where, data=data, cluster=cluster, yes=yes))
     except NotLeft as error:
         raise Stop(str(error)) from error
 
 
-async def _down(where: Layout, *, data: bool, yes: bool) -> None:
+async def _down(where: Layout, *, data: bool, cluster: bool, yes: bool) -> None:
+    way = await asyncio.to_thread(kept, where)
+    if cluster and way.target != "kubernetes":
+        raise click.UsageError(f"--cluster: {where.root} does not roll out to a cluster")
+    if cluster and not yes:
+        await _agree_cluster(where, way, data=data)
     if data and not yes:
         await _agree(where)
     await _end_loop(where)
+    if cluster:
+        await _clear(where, way, data=data)
+    elif way.target == "kubernetes":
+        after = "and nothing here will know it any more" if data else "(trueup down --cluster removes it)"
+        click.echo(f"what runs on the cluster at {way.server} goes on {after}")
     await leave(where, os.environ, click.echo)
     if not data:
         click.echo(f"kept: volumes, images and the ledger in {where.root} (trueup down --list; --data removes them)")
@@ -77,13 +92,33 @@ async def _agree(where: Layout) -> None:
         raise Stop("nothing was stopped or removed", exits.WAITS)
 
 
-def _list(kept: tuple[Kept, ...], screen: Console) -> None:
+async def _agree_cluster(where: Layout, way: Way, *, data: bool) -> None:
+    listed = [(ref, to_go(ref, data=data)) for _, ref in await applied(where)]
+    for ref, goes in listed:
+        click.echo(f"{'delete' if goes else 'keep  '} {ref}{f' in {ref.namespace}' if ref.namespace else ''}")
+    question = f"Delete {sum(goes for _, goes in listed)} objects from the cluster at {way.server}?"
+    if not sys.stdin.isatty():
+        raise Stop("nothing was stopped or removed: say --yes when you mean all of this", exits.WAITS)
+    if not click.confirm(question):
+        raise Stop("nothing was stopped or removed", exits.WAITS)
+
+
+async def _clear(where: Layout, way: Way, *, data: bool) -> None:
+    async with open_cluster(where, way, os.environ, looking(where, way, os.environ)) as cluster:
+        gone = await cluster.remove(data=data)
+        left = [ref for _, ref in cluster.applied() if to_go(ref, data=data)]
+    click.echo(f"{len(gone)} objects are deleted from the cluster at {way.server}")
+    if left:
+        raise Stop(f"{', '.join(map(str, left[:5]))} could not be deleted; ask again with trueup down --cluster")
+
+
+def _list(listed: tuple[Kept, ...], screen: Console) -> None:
     table = grid("", "", "dim")
     table.columns[0].justify = "right"
-    for each in kept:
+    for each in listed:
         table.add_row(size(each.size_bytes), each.what, each.where)
     screen.print(table)
-    screen.print(f"{size(sum(k.size_bytes for k in kept))} in all")
+    screen.print(f"{size(sum(k.size_bytes for k in listed))} in all")
 
 
 async def _end_loop(where: Layout) -> None:

@@ -41,6 +41,7 @@ EXPECTED = {
     "KeyUnreadable": exits.FAILED,
     "VaultUnreadable": exits.FAILED,
     "NotUsable": exits.FAILED,
+    "WayRefused": exits.FAILED,
     "NotLeft": exits.FAILED,
     "ObjectInvalid": exits.FAILED,
     "BuildFailed": exits.FAILED,

@@ -32,6 +32,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "history": ("trueup.cli.look:history", "The rollouts: commit, digest, outcome, duration, who."),
         "why": ("trueup.cli.look:why", "From an object back to its commit and author."),
         "logs": ("trueup.cli.logs:logs", "Logs of a pipeline's job or of running containers."),
+        "wait": ("trueup.cli.wait:wait", "Wait until what a commit states runs and is healthy."),
+        "get": ("trueup.cli.cluster:get", "An object as the cluster has it."),
+        "tree": ("trueup.cli.cluster:tree", "What was applied to a cluster, down to pods."),
+        "events": ("trueup.cli.cluster:events", "The cluster's events of what was applied."),
         "health": ("trueup.cli.health:health", "Judge objects as they were read from a Kubernetes cluster."),
     },
     "Act": {

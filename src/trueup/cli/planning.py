@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import secrets
 from pathlib import Path
 
 from msgspec import Struct
 
-from trueup.app import PlanView, plan_view
+from trueup.app import PlanView, looking, plan_bundle, plan_view, try_plan, unbuilt
 from trueup.cli import exits, reading
 from trueup.cli.errors import Stop, Unknown
 from trueup.cli.revision import open_revision
+from trueup.core import plan as planner
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.layout import Layout
 from trueup.core.model import Live
 from trueup.core.views.chronicle import Chronicle
 from trueup.drivers.targets.host import Host
+from trueup.engine.cluster import kept, open_cluster
 
 
 class Asked(Struct, frozen=True):
@@ -27,19 +31,23 @@ class Asked(Struct, frozen=True):
 async def plan(where: Layout, asked: Asked) -> PlanView:
     """Raises NotUsable, SourceError, NoKey, TargetDown, Unknown."""
     known = await reading.chronicle(where) if Path(where.ledger).exists() else Chronicle()
+    way = await asyncio.to_thread(kept, where)
     async with open_revision(where, asked.repository, asked.commit, keys=True) as wanted:
-        name = wanted.reading.found.name
-        state = _application(known, asked.application, name)
-        live = await _live(where, state)
-        return await plan_view(
-            wanted.reading,
-            live,
-            state.name if state else name,
-            _candidate(known, state, wanted.commit),
-            secrets.token_bytes(32),
-            wanted.commit,
-            wanted.rendering,
-        )
+        state = _application(known, asked.application, wanted.reading.found.name)
+        candidate = _candidate(known, state, wanted.commit)
+        name = state.name if state else wanted.reading.found.name
+        bundle = await plan_bundle(wanted.reading, name, candidate, wanted.rendering)
+    images, key = unbuilt(wanted.reading, bundle, candidate), secrets.token_bytes(32)
+    if way.target == "kubernetes":
+        id = state.id if state else ""
+        async with open_cluster(where, way, os.environ, looking(where, way, os.environ)) as cluster:
+            named = await cluster.named(bundle)
+            live = await cluster.read(id)
+            planned = planner.plan(named, live)
+            trials = await try_plan(planned, named, id, cluster)
+            return plan_view(planned, named, live, key, wanted.commit, images, trials)
+    live = await _live(where, state)
+    return plan_view(planner.plan(bundle, live), bundle, live, key, wanted.commit, images, {})
 
 
 def _application(known: Chronicle, asked: str, name: str) -> ApplicationState | None:

@@ -86,7 +86,8 @@ def plan(ctx: click.Context, repository: str, commit: str, application: str, sta
     """The exact difference that a commit, or the folder as it stands, would make to what runs.
 
     Nothing is changed. Values of Secrets are not shown, only whether they differ. Images that a pipeline has yet to
-    build stand as what runs now.
+    build stand as what runs now. On a cluster everything that changes is tried by a server-side dry run, and what
+    could not be tried is marked.
 
     \b
     Examples:
@@ -100,6 +101,8 @@ def plan(ctx: click.Context, repository: str, commit: str, application: str, sta
 
     found = run(plan_of(layout(state), Asked(repository, commit, application)))
     emit(found, output, show)
+    if any(c.refused for c in found.changes):
+        ctx.exit(exits.FAILED)
     if any(c.held for c in found.changes):
         ctx.exit(exits.WAITS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -21,6 +22,7 @@ from trueup.core.render import Folders
 from trueup.drivers.definitions import convention
 from trueup.drivers.secrets import FileVault, MemoryVault
 from trueup.engine import owners
+from trueup.engine.cluster import kept
 from trueup.engine.means import Means
 from trueup.engine.pins import Pins
 from trueup.engine.remotes import Beside
@@ -52,11 +54,12 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
     `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
     its beginning, a branch, or HEAD for that head. Raises Away, Unknown, SourceError, NoKey, RendererDown."""
     today = datetime.now(UTC).date()
+    way = await asyncio.to_thread(kept, where)
     async with render_workers(os.environ, size=1) as workers, _means(where, repository, keys) as means:
-        rendering = Rendering(workers)
+        rendering = Rendering(workers, way.namespace or "default")
         if not commit and Path(repository).is_dir() and not bare(Path(repository)):
             with _as_away():
-                reading = await read_folder(repository, today, rendering, means)
+                reading = await read_folder(repository, today, rendering, means, way)
             yield Revision(reading, "", rendering)
             return
         with _as_away():
@@ -75,7 +78,8 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
             tree = await source.tree(whole)
             blobs = await source.blobs(sorted({tree[path].oid for path in convention.wanted(tree)}))
             given = Given(whole, Folders(tree), source.blobs)
-            reading = await study(given, blobs, watched[id].name, checker(today), rendering, means, (repository,))
+            name, checks = watched[id].name, checker(today, way.target)
+            reading = await study(given, blobs, name, checks, rendering, means, (repository,))
             yield Revision(reading, whole, rendering)
         finally:
             await source.close()

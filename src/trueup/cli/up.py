@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import click
+from msgspec.structs import asdict
 
 from trueup.api.server import serve
 from trueup.app import App, Options, open_app
@@ -18,6 +19,7 @@ from trueup.cli.logging import log_to
 from trueup.core.candidate import Undo
 from trueup.core.events import Event
 from trueup.core.running import Now
+from trueup.engine.cluster import Way
 from trueup.store.sqlite import open_readonly
 
 
@@ -25,7 +27,16 @@ from trueup.store.sqlite import open_readonly
 @click.argument("repositories", nargs=-1, metavar="[REPO]...")
 @click.option("--branch", "-b", default="", help="The branch to watch. [default: the remote's own]")
 @click.option("--environment", "-e", default="default", show_default=True, help="The environment it runs in.")
-@click.option("--target", type=click.Choice(["host"]), default="host", show_default=True, help="Where it runs.")
+@click.option(
+    "--target", type=click.Choice(["host", "kubernetes"]), default="host", show_default=True, help="Where it runs."
+)
+@click.option("--kubeconfig", default="", metavar="FILE", help="With kubernetes. [default: as kubectl finds it]")
+@click.option("--context", default="", help="With kubernetes: the kubeconfig's context. [default: its current one]")
+@click.option("--namespace", default="", help="Of objects that state none. [default: the context's]")
+@click.option("--namespaced", is_flag=True, help="Only that namespace is watched and written: rights in it are enough.")
+@click.option(
+    "--image-registry", default="", metavar="HOST/PREFIX", help="Where built images are pushed to and nodes pull from."
+)
 @click.option("--poll", type=click.FloatRange(1.0), default=15.0, show_default=True, help="Seconds between two looks.")
 @click.option("--webhook", default="", metavar="HOST:PORT", help="Where to take the forge's webhooks.")
 @click.option(
@@ -49,6 +60,11 @@ def up(
     branch: str,
     environment: str,
     target: str,
+    kubeconfig: str,
+    context: str,
+    namespace: str,
+    namespaced: bool,
+    image_registry: str,
     poll: float,
     webhook: str,
     undo: str | None,
@@ -68,7 +84,19 @@ def up(
       trueup up https://git.example/shop --branch main
       trueup up git@git.example:shop/code.git git@git.example:shop/config.git
       trueup up . --webhook 0.0.0.0:9000 --notify https://chat.example/hook
+      trueup up . --target kubernetes --context staging --image-registry registry.example/team
     """
+    way = Way(
+        target=target,
+        kubeconfig=kubeconfig,
+        context=context,
+        namespace=namespace,
+        namespaced=namespaced,
+        image_registry=image_registry,
+    )
+    if target == "host" and (given := [name for name, value in asdict(way).items() if value and name != "target"]):
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{names}: only with --target kubernetes")
     options = Options(
         layout=layout(state),
         repositories=repositories or (".",),
@@ -81,6 +109,7 @@ def up(
         executor=executor,
         stand_ins=stand_ins,
         notify=notify,
+        way=way,
     )
     run(_up(options))
     click.echo("the loop has ended; what runs goes on running (trueup down ends that, too)", err=True)

@@ -87,6 +87,16 @@ class Layout(Struct, frozen=True):
         return self / "agent/podman.sock"
 
     @property
+    def way(self) -> str:
+        """Which target this folder rolls out to, and how a cluster is reached: for other commands than `up`."""
+        return self / "target.json"
+
+    @property
+    def applied(self) -> str:
+        """What was applied to a cluster. Without it nothing is deleted there."""
+        return self / "cluster/applied.db"
+
+    @property
     def containers_conf(self) -> str:
         """Given to Podman and buildah as CONTAINERS_CONF; the machine's own stays untouched."""
         return self / "containers.conf"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import contextlib
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
@@ -177,6 +180,15 @@ def annotation(body: Json, name: str) -> str:
     """An annotation's text, "" when absent."""
     value = dig(body, ("metadata", "annotations", name))
     return value if isinstance(value, str) else ""
+
+
+def secret_values(body: Json) -> tuple[str, ...]:
+    """The values of a Secret's body as its readers see them; those that are no text are left out."""
+    found = [value for value in (dig(body, ("stringData",)) or {}).values() if isinstance(value, str)]
+    for value in (dig(body, ("data",)) or {}).values():
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+            found.append(base64.b64decode(value, validate=True).decode() if isinstance(value, str) else "")
+    return tuple(filter(None, found))
 
 
 def order(ref: Ref) -> tuple[int, str, str, str, str]:

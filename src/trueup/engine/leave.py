@@ -46,6 +46,7 @@ FOLDERS: Mapping[str, str] = {
     "workspaces of pipelines": "runs",
     "logs": "logs",
     "the agent's memory and volumes": "agent",
+    "what was applied to the cluster: without it nothing is deleted there": "cluster",
     "keys": "keys",
 }
 FILES: Mapping[str, tuple[str, ...]] = {

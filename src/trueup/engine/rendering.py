@@ -32,10 +32,11 @@ _YAML = (".yaml", ".yml", ".json", "/Kustomization")
 
 
 class Rendering:
-    """Renders parts. What it keeps may vanish at any time."""
+    """Renders parts. What it keeps may vanish at any time. `namespace`: of objects that name none, where the
+    application has no other."""
 
-    def __init__(self, renderer: Renderer) -> None:
-        self.renderer = renderer
+    def __init__(self, renderer: Renderer, namespace: str = "default") -> None:
+        self.renderer, self._namespace = renderer, namespace
         self._docs: Docs = {}
         self.named: dict[tuple[str, Oid], tuple[str, ...]] = {}  # what kustomizations name, by path and content
         self.files: Files = {}  # plain manifests read before, by path and content
@@ -62,13 +63,14 @@ class Rendering:
         known: Mapping[Oid, bytes],
         means: Means = NONE,
     ) -> Rendered:
-        tree, namespace = given.folders.tree, application.namespace
+        tree = given.folders.tree
+        namespace = self._namespace if application.namespace == "default" else application.namespace
         if part.repository:
             place = application.place or Place(".")
             message = f"{part.repository} is another repository, which this version does not read"
             return Rendered((), (Finding(Severity.ERROR, "render-failed", place, shown(message), "Copy it here."),))
         if isinstance(part.spec, Plain):
-            paths, files = part.spec.paths, self.files if namespace == "default" else None
+            paths, files = part.spec.paths, self.files if namespace == self._namespace else None
             opened = await means.opener(_sealed(paths, tree, known)) if means.opener is not None else {}
             return await asyncio.to_thread(
                 plain.render, tree, known, paths, namespace=namespace, kept=files, opened=opened

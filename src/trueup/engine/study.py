@@ -97,12 +97,13 @@ class RepositoryStudy:
         renderer: Renderer | None = None,
         unsealer: Unsealer | None = None,
         beside: Mapping[str, Beside] | None = None,
+        namespace: str = "default",
     ) -> None:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
         self._policy, self._unsealer, self._beside = policy or Policy(), unsealer, beside or {}
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
         self._stated: OrderedDict[tuple[str, tuple[tuple[str, str, str], ...]], Stated | Unmatched] = OrderedDict()
-        self._rendering = Rendering(renderer or Workers(None))
+        self._rendering = Rendering(renderer or Workers(None), namespace)
 
     # --- reading ---------------------------------------------------------------------------------
 

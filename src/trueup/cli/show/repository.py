@@ -143,6 +143,10 @@ def plan(found: PlanView, console: Console) -> None:
         console.print(head, soft_wrap=True)
         if change.held:
             console.print(Text(f"    held: {change.held}", "yellow"), soft_wrap=True)
+        if change.refused:
+            console.print(Text(f"    the cluster refuses it: {change.refused}", "bold red"), soft_wrap=True)
+        if change.untried:
+            console.print(Text(f"    not tried on the cluster: {change.untried}", "yellow"), soft_wrap=True)
         for line in change.diff:
             console.print(Text(f"    {line}", DIFF.get(line[:1], "")), soft_wrap=True)
     for repository in found.images:

@@ -337,6 +337,7 @@ def _application(
     healthy = next((r for r in reversed(own) if r.outcome == "healthy"), None)
     drifts = [e for e in chronicle.streams[stream] if isinstance(e.fact, ev.Drifted)]
     drift = drifts[-1].fact if drifts else None
+    before = drifts[-2].fact if len(drifts) > 1 else None
     return ApplicationStatus(
         id=stream,
         name=state.name,
@@ -352,11 +353,20 @@ def _application(
         held=HeldView(state.held.changes, state.held.count, state.held.reason, state.held.objects)
         if state.held
         else None,
-        drift=drift.what if isinstance(drift, ev.Drifted) else "",
+        drift=_drift(drift, before),
         drift_at=drifts[-1].time if drifts else None,
         drift_repaired=drift.repaired if isinstance(drift, ev.Drifted) else True,
         objects=tuple(ReplicaView(str(j.ref), j.health.value, j.reason) for j in judgements),
     )
+
+
+def _drift(last: ev.Fact | None, before: ev.Fact | None) -> str:
+    """The last one, in the words of who saw it first: a repair knows only that something was changed."""
+    if not isinstance(last, ev.Drifted):
+        return ""
+    if last.repaired and isinstance(before, ev.Drifted) and not before.repaired:
+        return before.what if set(before.objects) <= set(last.objects) else last.what
+    return last.what
 
 
 def _health(state: ApplicationState) -> str:

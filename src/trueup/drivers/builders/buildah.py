@@ -27,7 +27,7 @@ from trueup.core.model import BuiltImage, Place
 from trueup.core.reference import ReferenceInvalid, mirror_name, mirror_path, parse, split, tagged
 from trueup.drivers.builders import context as ctx
 from trueup.drivers.builders import faults
-from trueup.drivers.builders.auth import Credentials, auth_file
+from trueup.drivers.builders.auth import Account, Credentials, auth_file
 from trueup.drivers.builders.base import EPOCH, LABEL_IMAGE, Bases, Local
 from trueup.drivers.builders.index import Index
 from trueup.drivers.builders.outside import Outside, write_runtime
@@ -376,23 +376,34 @@ class Buildah:
         if account is None:
             output(f"{name} is kept in the embedded registry: there is no login for {domain}\n".encode())
             return entry.digest
+        await self.deliver(name, entry.digest, entry.path, account=account, secure=not _loopback(domain))
+        output(f"pushed {name}@{entry.digest}\n".encode())
+        return entry.digest
+
+    async def deliver(self, name: str, digest: str, path: str, *, account: Account | None, secure: bool) -> None:
+        """Copy an image of the embedded registry (at `path` there) to the one that `name` names, digest and all.
+
+        Raises BuilderDown."""
         address = await self._registry.start()
-        async with auth_file(domain, account) as file:
-            secure = "false" if _loopback(domain) else "true"
+        async with auth_file(parse(name).domain, account) as file:
             words = (
                 "--src-tls-verify=false",
-                f"--dest-tls-verify={secure}",
+                f"--dest-tls-verify={str(secure).lower()}",
                 f"--dest-authfile={file}",
                 "--src-no-creds",
             )
-            source, target = f"docker://{address}/{entry.path}@{entry.digest}", f"docker://{name}"
+            source, target = f"docker://{address}/{path}@{digest}", f"docker://{name}"
             ended = await self._tools.skopeo(
                 "copy", "-q", "--preserve-digests", "--retry-times=2", *words, source, target
             )
         if ended.code:
             raise down(f"{name} cannot be pushed", ended)
-        output(f"pushed {name}@{entry.digest}\n".encode())
-        return entry.digest
+        self._index.put_pushed(parse(name).repository, digest, path)
+
+    async def account(self, repository: str) -> Account | None:
+        """The account that this machine has for a repository's registry. Raises BuilderDown."""
+        parsed = parse(repository)
+        return await self._credentials.find(parsed.domain, parsed.path)
 
 
 # --- small parts -----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class Entry(Struct, frozen=True):
 
 
 class Index:
-    """Two folders of files, each replaced as a whole; unreadable ones count as absent."""
+    """Folders of files, each replaced as a whole; unreadable ones count as absent."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,9 +45,21 @@ class Index:
     def keys(self) -> Iterator[Entry]:
         yield from self._all("keys")
 
+    def built(self, digest: str) -> Entry | None:
+        """Where the embedded registry has an image that was built here."""
+        return next((entry for entry in self.names() if entry.digest == digest), None)
+
+    def put_pushed(self, repository: str, digest: str, path: str) -> None:
+        """The registry that `repository` names was given this image."""
+        name = f"{repository}@{digest}"
+        self._write(self._file("pushed", name), Entry(name, digest, path, time.time()))
+
+    def pushed(self, repository: str, digest: str) -> bool:
+        return self._read(self._file("pushed", f"{repository}@{digest}")) is not None
+
     def drop(self, digest: str) -> None:
         """Forget every key and name of an image."""
-        for kind in ("keys", "names"):
+        for kind in ("keys", "names", "pushed"):
             for file in self._files(kind):
                 entry = self._read(file)
                 if entry is None or entry.digest == digest:
