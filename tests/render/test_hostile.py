@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -135,16 +136,27 @@ async def test_a_render_without_end_is_stopped(built: Path) -> None:
         assert await pool.render(PROD, Repository(OVERLAYS).given)
 
 
-async def test_a_killed_worker_is_replaced(workers: Workers) -> None:
-    repository = Repository(OVERLAYS)
+@pytest.mark.parametrize(("times", "fails"), [(1, False), (2, True)])
+async def test_a_killed_worker_is_replaced_and_its_render_made_once_more(
+    workers: Workers, times: int, fails: bool
+) -> None:
+    """Whoever killed it, the repository is not to blame the first time."""
+    repository, killed = Repository(OVERLAYS), []
 
-    async def kill(_: object) -> dict[str, bytes]:
+    async def kill(oids: Sequence[str]) -> Mapping[str, bytes]:
         (worker,) = workers._busy
-        os.kill(worker.pid, 9)
-        return {}
+        if len(killed) < times:
+            killed.append(worker.pid)
+            os.kill(worker.pid, 9)
+        return await repository.blobs(oids)
 
-    with pytest.raises(RenderFailed):
-        await workers.render(PROD, Given("other", repository.folders, kill))
+    given = Given("other", repository.folders, kill)
+    if fails:
+        with pytest.raises(RenderFailed, match="more than 512 MiB of memory"):
+            await workers.render(PROD, given)
+    else:
+        assert (await workers.render(PROD, given)).objects
+    assert len(set(killed)) == times
     assert await workers.render(PROD, repository.given)
 
 

@@ -29,7 +29,12 @@ __all__ = ["Blobs", "Given", "Limits", "RenderFailed", "RendererDown", "Worker",
 T = TypeVar("T")
 
 START_S = 20.0
+DEATH_S = 5.0  # from the end of its output to the end of the process
 SAID_BYTES = 64 << 10
+
+
+class _Killed(RenderFailed):
+    """Somebody killed the worker: the kernel for want of memory, or a person."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -71,7 +76,13 @@ class Workers:
             worker = self._idle.pop() if self._idle else await start(self._program, self._limits)
             self._busy.add(worker)
             try:
-                output = await work(worker)
+                try:
+                    output = await work(worker)
+                except _Killed:  # by whom cannot be told: a machine without memory is no fault of the repository
+                    self._busy.discard(worker)
+                    worker = await start(self._program, self._limits)
+                    self._busy.add(worker)
+                    output = await work(worker)
             except RenderFailed:
                 await self._back(worker)
                 raise
@@ -151,7 +162,7 @@ class Worker:
             ) from None  # fmt: skip
         except (asyncio.IncompleteReadError, ConnectionError, BrokenPipeError):
             self._lost = True
-            raise RenderFailed(Place(path), *await self._why(limits)) from None
+            raise await self._death(Place(path), limits) from None
         if done.fault is not None:
             fault = done.fault
             raise RenderFailed(Place(fault.file or path or ".", fault.line), fault.message, fault.fix)
@@ -174,8 +185,15 @@ class Worker:
                 writer.write(protocol.frame(await _give(answer.ask, given)))
                 await writer.drain()
 
+    async def _death(self, at: Place, limits: Limits) -> RenderFailed:
+        """What to say of a worker that died."""
+        fault = RenderFailed(at, *await self._why(limits))
+        return _Killed(at, fault.message, fault.fix) if self._process.returncode == -9 else fault
+
     async def _why(self, limits: Limits) -> tuple[str, str]:
         """What a dead worker died of, without a line of its stack."""
+        with contextlib.suppress(TimeoutError):  # a kill now would take its exit code away from asyncio
+            await asyncio.wait_for(self._process.wait(), DEATH_S)
         await self.end()
         said = (await self._said).decode("utf-8", "replace")
         if "out of memory" in said or "cannot allocate memory" in said or self._process.returncode == -9:
