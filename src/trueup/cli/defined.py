@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec import structs
+
 from trueup.cli.errors import Stop, Unknown
 from trueup.cli.revision import open_revision
 from trueup.core.application import Application
@@ -11,11 +13,12 @@ from trueup.core.layout import Layout
 from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import order
-from trueup.core.resolve import Resolved
+from trueup.core.resolve import Away, Resolved, elsewhere, resolve_one
 from trueup.engine.definitions import is_named
 from trueup.engine.expansion import not_permitted
 from trueup.engine.rendering import Rendering
 from trueup.engine.study import Reading
+from trueup.ports import Given, RemoteRefused
 
 # API groups of Kubernetes itself: whether their kinds have a namespace is known without a cluster
 _BUILT_IN = frozenset({"", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "rbac.authorization.k8s.io"})
@@ -25,10 +28,10 @@ async def objects(where: Layout, root: Path, name: str) -> tuple[list[Json], tup
     """The bodies of an application in the order of their application, and what to warn about. Raises Stop."""
     async with open_revision(where, str(root), "") as revision:
         reading = revision.reading
-        one = _named(reading, name)
+        one, given = await _laid_beside(_named(reading, name), reading)
         if one.application is None:
             raise Stop("\n".join(_told(finding) for finding in one.findings))
-        rendered = await _rendered(one.application, reading, revision.rendering)
+        rendered = await _rendered(one.application, reading, given, revision.rendering)
         refused = not_permitted(one.stated, rendered, reading.expanded)
     if refused:
         raise Stop("\n".join(_told(finding) for finding in refused))
@@ -52,9 +55,24 @@ def _named(reading: Reading, name: str) -> Resolved:
     raise Unknown(f"{name} is the name of several: {told}; say which, with its namespace or kind before it")
 
 
-async def _rendered(application: Application, reading: Reading, rendering: Rendering) -> Rendered:
-    given, known = reading.view.given, reading.view.blobs
-    tree = given.folders.tree
+async def _laid_beside(one: Resolved, reading: Reading) -> tuple[Resolved, Given]:
+    """With what the application is made from elsewhere fetched, pinned and laid beside this repository."""
+    given, beside, expanded = reading.view.given, reading.view.means.beside, reading.expanded
+    away = elsewhere(one.stated, expanded.definitions, expanded.repository) if expanded is not None else ()
+    if beside is None or expanded is None or not away:
+        return one, given
+    mounts: dict[Away, str] = {}
+    for each in away:
+        try:
+            given, mounts[each] = await beside.mount(each, given)
+        except RemoteRefused as error:
+            raise Stop(f"{one.stated.place}: {error}. Correct the address, the revision or the version.") from error
+    repository = structs.replace(expanded.repository, folders=given.folders, mounts=mounts)
+    return resolve_one(one.stated, expanded.definitions, repository), given
+
+
+async def _rendered(application: Application, reading: Reading, given: Given, rendering: Rendering) -> Rendered:
+    known, tree = reading.view.blobs, given.folders.tree
     missing = [tree[path].oid for path in application.manifests if path in tree and tree[path].oid not in known]
     fetched = await given.blobs(missing) if missing else {}
     return await rendering.application(application, given, {**known, **fetched}, reading.view.means)

@@ -67,8 +67,9 @@ def render(path: str, output: str, set_: tuple[str, ...], **given: object) -> No
 
     PATH holds a kustomization, a Helm chart or plain manifests, or is a Jsonnet file; without such a file or folder it
     is the name of an application that Argo CD's or Flux's resources state here (`trueup inspect` lists them), printed
-    as that product would apply it. Files are read as they stand, without what Git ignores. No network is reached; a
-    chart's dependencies must be in its charts/ folder. Hooks of a chart come last.
+    as that product would apply it, with what it is made from elsewhere. Files are read as they stand, without what Git
+    ignores. For a PATH no network is reached; a chart's dependencies must be in its charts/ folder. Hooks of a chart
+    come last.
 
     \b
     Examples:

@@ -103,6 +103,7 @@ class Source(Struct, frozen=True, kw_only=True):
     place: Place
     path: str | None = None
     chart: str = ""
+    version: str = ""  # of the chart, a range of them
     ref: str = ""
     tool: Tool = Detected()
 
@@ -144,6 +145,7 @@ class Provision(Struct, frozen=True, kw_only=True):
     place: Place
     address: Address | Named
     chart: str = ""
+    version: str = ""
     values_files: tuple[str, ...] = ()
     ignore_missing: bool = False
 

@@ -5,6 +5,7 @@ A source that is elsewhere stays a part with its address; what cannot be served 
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,18 +40,29 @@ KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _MANIFESTS = (".yaml", ".yml", ".json")
 
 _NO_EDIT = Edit()
+BESIDE = ".trueup-remote"  # where what is elsewhere is laid
 
 Held = Callable[[ValuesFrom], Mapping[str, str] | None]
 
 
+class Away(Struct, frozen=True):
+    """What is elsewhere: a repository at a revision, or a chart in a range of versions."""
+
+    address: Address
+    chart: str = ""
+    version: str = ""
+
+
 class Repository(Struct, frozen=True):
     """What definitions are resolved against. `own`: the addresses of this repository, as `same` makes them; none are
-    known for a folder without a remote. `held` is what a ConfigMap or Secret holds that the repository states."""
+    known for a folder without a remote. `held` is what a ConfigMap or Secret holds that the repository states.
+    `mounts`: the folders in which what is elsewhere was laid beside it."""
 
     folders: Folders
     own: frozenset[str]
     is_manifest: Callable[[str], bool]
     held: Held
+    mounts: Mapping[Away, str] = {}
 
 
 class Resolved(Struct, frozen=True):
@@ -69,9 +81,22 @@ class _Unserved(Exception):
 
 def resolve(definitions: Definitions, repository: Repository) -> tuple[Resolved, ...]:
     """Each application in the order in which it is stated."""
-    known = {(p.origin.kind, p.origin.namespace, p.origin.name): p for p in definitions.provisions}
-    work = _Work(repository, known, {project.origin.name: project for project in definitions.projects})
+    work = _work(definitions, repository)
     return tuple(work.resolve(stated) for stated in definitions.applications)
+
+
+def resolve_one(stated: Stated, definitions: Definitions, repository: Repository) -> Resolved:
+    return _work(definitions, repository).resolve(stated)
+
+
+def elsewhere(stated: Stated, definitions: Definitions, repository: Repository) -> tuple[Away, ...]:
+    """What an application is made from that is not in this repository."""
+    return tuple(dict.fromkeys(_work(definitions, repository).elsewhere(stated)))
+
+
+def _work(definitions: Definitions, repository: Repository) -> _Work:
+    known = {(p.origin.kind, p.origin.namespace, p.origin.name): p for p in definitions.provisions}
+    return _Work(repository, known, {project.origin.name: project for project in definitions.projects})
 
 
 def same(url: str) -> str:
@@ -115,13 +140,21 @@ class _Work:
         namespace = stated.destination.namespace or "default"
         return Resolved(stated, Application(stated.origin.name, tuple(parts), namespace=namespace, place=stated.place))
 
+    def elsewhere(self, stated: Stated) -> Iterator[Away]:
+        for source in stated.sources:
+            with contextlib.suppress(_Unserved):
+                address, found = self._address(stated, source)
+                if address is not None:
+                    yield _away(address, found)
+
     def _source(self, stated: Stated, source: Source, refs: Mapping[str, Source]) -> Iterator[Part]:
         address, source = self._address(stated, source)
         if source.ref and source.path is None and not source.chart:
             return  # only for the values files of others
-        folder = self._folder(source, address)
-        if address is not None:
-            yield Part(_elsewhere(source, folder, stated), address.url, address.revision)
+        mount = self._mount(address, source)
+        folder = self._folder(source, address, mount)
+        if address is not None and not mount:
+            yield Part(_elsewhere(source, folder), address.url, address.revision)
             return
         tool = self._detected(stated, source, folder)
         if isinstance(tool, Chart):
@@ -149,23 +182,28 @@ class _Work:
                 tool = structs.replace(
                     source.tool, values_files=files, whole_values=bool(files), ignore_missing=missing
                 )
-                source = structs.replace(source, chart=found.chart, tool=tool)
+                source = structs.replace(source, chart=found.chart, version=found.version, tool=tool)
             at = found.address
         if at.system == "git" and (same(at.url) in self._in.own or (not self._in.own and self._here(source))):
             return None, source
         return at, source
+
+    def _mount(self, address: Address | None, source: Source) -> str:
+        return "" if address is None else self._in.mounts.get(_away(address, source), "")
 
     def _here(self, source: Source) -> bool:
         """Whether a folder without a remote holds what the source names."""
         folder = _inside(source.path or source.chart or "")
         return folder is not None and self._in.folders.is_folder(folder)
 
-    def _folder(self, source: Source, address: Address | None) -> str:
-        told = source.path if source.path is not None else source.chart if address is None else ""
+    def _folder(self, source: Source, address: Address | None, mount: str) -> str:
+        in_git = address is None or address.system == "git"
+        told = source.path if source.path is not None else source.chart if in_git else ""
         folder = _inside(told or "")
         if folder is None:
             raise _Unserved(source.place, f"{told} leads out of the repository", "Name a folder within it.")
-        if address is None and not self._in.folders.is_folder(folder):
+        folder = joined(mount, folder) if mount else folder
+        if (address is None or mount) and not self._in.folders.is_folder(folder):
             near = ", ".join(
                 name for name, mode, _ in self._in.folders.listing(posixpath.dirname(folder)) if mode == 0o040000
             )
@@ -222,13 +260,15 @@ class _Work:
             ref, _, inside = name[1:].partition("/")
             if ref not in refs:
                 raise _Unserved(source.place, f"no source has the ref {ref} that {name} names", "Give one `ref:`.")
-            if self._address(stated, refs[ref])[0] is not None:
+            address, other = self._address(stated, refs[ref])
+            mount = self._mount(address, other)
+            if address is not None and not mount:
                 message = f"{name} is in another repository, which is not read for values"
                 raise _Unserved(source.place, message, "Keep the values in this repository.")
-            path = self._relative(source, "", "/" + inside)
+            path = joined(mount, self._relative(source, "", "/" + inside))
         else:
-            root = "" if tool.whole_values else folder
-            path = self._relative(source, root, name)
+            in_root = tool.whole_values and not folder.startswith(BESIDE)
+            path = self._relative(source, "" if in_root else folder, name)
         if any(letter in path for letter in "*?["):
             found = sorted(p for p in self._in.folders.tree if matches(path, p, "/"))
         else:
@@ -316,7 +356,11 @@ def _inside(path: str) -> str | None:
     return clean
 
 
-def _elsewhere(source: Source, folder: str, stated: Stated) -> Kustomize | Helm:
+def _away(address: Address, source: Source) -> Away:
+    return Away(address, source.chart, source.version) if address.system != "git" else Away(address)
+
+
+def _elsewhere(source: Source, folder: str) -> Kustomize | Helm:
     if isinstance(source.tool, Chart):
         values = source.tool.values
         text = values if isinstance(values, str) else msgspec.json.encode(values).decode() if values is not None else ""

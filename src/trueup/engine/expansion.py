@@ -45,6 +45,7 @@ class Expanded(Struct, frozen=True):
     resolved: tuple[Resolved, ...]
     parents: Mapping[Origin, Origin]
     findings: tuple[Finding, ...]
+    repository: Repository  # what they were resolved against
 
     @property
     def said(self) -> tuple[Finding, ...]:
@@ -79,7 +80,7 @@ class Expansion:
             for one in todo:
                 done[one.stated.origin] = one
                 await self._descend(one)
-        return Expanded(definitions, tuple(done.values()), self._parents, tuple(self._findings))
+        return Expanded(definitions, tuple(done.values()), self._parents, tuple(self._findings), repository)
 
     async def _generate(self) -> None:
         """Take in what generators make that have not been asked yet."""
@@ -239,7 +240,7 @@ def not_permitted(stated: Stated, rendered: Rendered, expanded: Expanded | None)
 
 
 def _holds(tree: Tree, known: Mapping[Oid, bytes], path: str) -> bool:
-    data = known.get(tree[path].oid)
+    data = known.get(tree[path].oid) if path in tree else None  # laid beside the tree: not known yet
     return data is None or convention.is_manifest(path, data)
 
 

@@ -7,6 +7,7 @@ next commit. The pins are in the names of what is laid beside it, and so in the 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -14,14 +15,15 @@ from collections.abc import Mapping, Sequence
 from msgspec import structs
 
 from trueup.core import bases, kusturl
+from trueup.core.archive import Unpackable, unpack
 from trueup.core.model import Oid, Place, Tree, TreeEntry
 from trueup.core.render import Asked, Folders, Helm, Kustomize
+from trueup.core.resolve import BESIDE, Away
 from trueup.core.yamldoc import Doc, YamlFault, documents
 from trueup.engine.pins import Pins
 from trueup.ports import Given, RemoteRefused, Remotes, RenderFailed
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-BESIDE = ".trueup-remote"
 MOST = 200  # remote parts of one render
 FILE = 0o100644
 
@@ -40,6 +42,13 @@ class Beside:
         elif isinstance(asked, Helm):
             await work.chart(asked.path)
         return await work.given()
+
+    async def mount(self, away: Away, given: Given) -> tuple[Given, str]:
+        """`given` with a repository or a chart beside it, and the folder that it lies in. Raises RemoteRefused,
+        SourceError."""
+        work = _Work(self._remotes, self._pins, given)
+        where = await work.mount(away)
+        return await work.given(), where
 
 
 class _Work:
@@ -74,9 +83,12 @@ class _Work:
         return {**found, **(await self._before.blobs(rest) if rest else {})}
 
     def _add(self, path: str, data: bytes) -> None:
-        oid = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        self._contents[oid] = data
-        self._lay({path: TreeEntry(FILE, oid, len(data))})
+        self._add_all({path: data})
+
+    def _add_all(self, files: Mapping[str, bytes]) -> None:
+        named = {path: (_oid(data), data) for path, data in files.items()}
+        self._contents |= dict(named.values())
+        self._lay({path: TreeEntry(FILE, oid, len(data)) for path, (oid, data) in named.items()})
 
     def _lay(self, entries: Mapping[str, TreeEntry]) -> None:
         self._tree = {**self._tree, **entries}
@@ -103,6 +115,35 @@ class _Work:
                 place, f"{text} is remote, and is not fetched without load restrictions",
                 "Render it with them, or copy it into this repository.",
             )  # fmt: skip
+
+    async def mount(self, away: Away) -> str:
+        self._count += 1
+        address = away.address
+        if address.system == "git":
+            ref = "" if address.revision == "HEAD" else address.revision
+            return (await self._remote(kusturl.Base(address.url, ref=ref), ""))[0]
+        repository, name, versions = address.url, away.chart, away.version
+        if address.system == "oci":
+            repository = repository if "://" in repository else f"oci://{repository}"
+            if not name:  # the address is the chart's own
+                repository, _, name = repository.rstrip("/").rpartition("/")
+                versions = address.revision
+        elif address.system != "helm":
+            raise RemoteRefused(f"{address.url} is a bucket, and none is read")
+        what = f"chart {repository} {name} {versions}"
+
+        async def fetch() -> tuple[str, bytes]:
+            archive = await self._remotes.chart(repository, name, versions)
+            return archive.version, archive.data
+
+        _, data = await self._pins.named(self._revision, what, fetch)
+        try:
+            files = await asyncio.to_thread(unpack, data)
+        except Unpackable as error:
+            raise RemoteRefused(f"{name} of {repository}: {error}") from error
+        where = f"{BESIDE}/chart/{hashlib.sha256(data).hexdigest()[:24]}"
+        self._add_all({f"{where}/{path}": content for path, content in files.items()})
+        return where
 
     # --- kustomize -------------------------------------------------------------------------------
 
@@ -230,3 +271,7 @@ class _Work:
         self._lay(
             {f"{at}/{name}": self._tree[posixpath.join(folder, name)] for name, _, _ in self._folders.below(folder)}
         )
+
+
+def _oid(data: bytes) -> Oid:
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -62,6 +62,7 @@ def _source(doc: Doc, stated: r.Source, path: tuple[str | int, ...], name: str, 
         place=doc.place(*path),
         path=stated.path,
         chart=stated.chart,
+        version=stated.target_revision if stated.chart else "",
         ref=stated.ref,
         tool=_tool(stated, name, namespace),
     )

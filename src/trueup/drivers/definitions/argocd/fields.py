@@ -37,8 +37,8 @@ APPLICATION = Kind(
             "{group,version,kind,name,namespace,labelSelector,annotationSelector}",
         ),
         *different(
-            "the commit that is rendered is the one at hand when the source is this repository; a revision of another "
-            "one is shown",
+            "when the source is this repository it is rendered at the commit at hand; else at this revision or the "
+            "newest chart of this range",
             f"spec.{_SOURCES}.targetRevision",
         ),
         *different(

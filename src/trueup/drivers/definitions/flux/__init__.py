@@ -114,15 +114,16 @@ def _release(origin: Origin, doc: Doc, spec: r.HelmReleaseSpec) -> Stated:
             whole_values=bool(stated.values_files),
             ignore_missing=stated.ignore_missing_values_files,
         )
-        at, place, chart = _named(stated.source_ref, origin, ""), doc.place("spec", "chart"), stated.chart
+        at, place = _named(stated.source_ref, origin, ""), doc.place("spec", "chart")
+        chart, version = stated.chart, stated.version
     elif spec.chart_ref is not None:
-        at, place, chart = _named(spec.chart_ref, origin, ""), doc.place("spec", "chartRef"), ""
+        at, place, chart, version = _named(spec.chart_ref, origin, ""), doc.place("spec", "chartRef"), "", ""
     else:
         raise msgspec.ValidationError("Object missing required field `chart` or `chartRef` - at `$.spec`")
     return Stated(
         origin=origin,
         place=doc.place(),
-        sources=(Source(at=at, place=place, chart=chart, tool=tool),),
+        sources=(Source(at=at, place=place, chart=chart, version=version, tool=tool),),
         destination=Destination(namespace=namespace),
         depends_on=tuple(_named(one, origin, "HelmRelease") for one in spec.depends_on),
         suspended=spec.suspend,
@@ -165,6 +166,7 @@ def _provision(origin: Origin, doc: Doc, spec: Json) -> Provision:
         place=place,
         address=_named(chart.source_ref, origin, ""),
         chart=chart.chart,
+        version=chart.version,
         values_files=chart.values_files,
         ignore_missing=chart.ignore_missing_values_files,
     )

@@ -35,12 +35,13 @@ GIT = Kind(
     _source(
         *served("spec.url"),
         *different(
-            "the commit that is rendered is the one at hand when the source is this repository; a reference of "
-            "another one is shown", "spec.ref.{branch,tag,semver,name,commit}",
+            "when the source is this repository it is rendered at the commit at hand; else at this branch, tag, name "
+            "or commit", "spec.ref.{branch,tag,name,commit}",
         ),
         *different(FETCHED, "spec.timeout spec.secretRef.name spec.proxySecretRef.name spec.provider"),
         *different("nothing below what it leaves out is rendered by Trueup either when a path leads there; "
                    "the rest of the repository is read whole", "spec.sparseCheckout"),
+        *refused("a range of tags is not looked for: name the tag", "spec.ref.semver"),
         *refused("files are not left out of a source yet", "spec.ignore"),
         *refused("sources are not put together yet", "spec.include[].{fromPath,toPath} spec.include[].repository.name"),
         *refused("submodules are not followed", "spec.recurseSubmodules"),
