@@ -463,6 +463,66 @@ async def test_the_build_actions(ci: Ci) -> None:
     assert len(ci.builder.pushes) == 3
 
 
+MONOREPO = """
+on: push
+env: {REGISTRY: ghcr.io, OWNER: acme}
+jobs:
+  changes:
+    runs-on: ubuntu-latest
+    outputs: {services: '${{ steps.list.outputs.services }}'}
+    steps:
+      - uses: actions/checkout@v4
+      - id: list
+        run: echo "services=$(cd services && printf '"%s",' * | sed 's/,$//; s/.*/[&]/')" >> "$GITHUB_OUTPUT"
+  image:
+    runs-on: ubuntu-latest
+    needs: [changes]
+    strategy:
+      matrix:
+        service: ${{ fromJSON(needs.changes.outputs.services) }}
+        include:
+          - {service: orders, context: .}
+          - {service: web, context: services/web}
+    steps:
+      - uses: actions/checkout@v4
+      - id: meta
+        uses: docker/metadata-action@v5
+        with:
+          images: ${{ env.REGISTRY }}/${{ env.OWNER }}/shop-${{ matrix.service }}
+          tags: |
+            type=raw,value=latest,enable={{is_default_branch}}
+            type=sha,prefix={{branch}}-
+      - uses: docker/build-push-action@v6
+        with:
+          context: ${{ matrix.context }}
+          file: services/${{ matrix.service }}/Dockerfile
+          push: true
+          tags: ${{ steps.meta.outputs.tags }}
+          secrets: |
+            license=${{ secrets.LICENSE }}
+  notify:
+    needs: [image]
+    if: ${{ !cancelled() }}
+    runs-on: ubuntu-latest
+    steps: [{run: 'test "${{ needs.image.result }}" = success'}]
+"""
+
+
+async def test_a_matrix_that_an_earlier_job_made_builds_each_image_of_a_monorepo(ci: Ci) -> None:
+    ci.files.files = {f"services/{name}/Dockerfile": f"FROM scratch\nLABEL a={name}\n" for name in ("orders", "web")}
+    result = await ci.pipelines.run(ci.request(MONOREPO, secrets={"LICENSE": "lic-1234"}))
+    assert result.outcome is Outcome.SUCCESS, await ci.jobs()
+    assert sorted(f"{image.repository}:{image.tag}" for image, _ in result.images) == [
+        f"ghcr.io/acme/shop-{name}:{tag}" for name in ("orders", "web") for tag in ("latest", f"main-{COMMIT[:7]}")
+    ]
+    assert await ci.jobs() == {
+        "changes": "success",
+        "image (orders, .)": "success",
+        "image (web, services/web)": "success",
+        "notify": "success",
+    }
+
+
 async def test_artifacts_pass_between_jobs_and_the_cache_between_runs(ci: Ci) -> None:
     text = """
 on: push
