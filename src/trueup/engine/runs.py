@@ -73,7 +73,7 @@ class CandidateRuns:
             number=candidate.number,
             workflow=graph.name,
             file=graph.place.file,
-            repository=address.parse(subject.url)[0].slug or subject.name,
+            repository=owner_and_name(subject.url) or subject.name,
             url=subject.url,
             commit=candidate.commit,
             ref=f"refs/heads/{subject.branch}",
@@ -127,6 +127,12 @@ class CandidateRuns:
             return
         data = await asyncio.to_thread(_read, path)
         yield b"".join(data.splitlines(keepends=True)[-query.tail :]) if query.tail else data
+
+
+def owner_and_name(url: str) -> str:
+    """ "acme/app", as forges name it; of a path on this machine its last two parts, which stand for the same."""
+    found = address.parse(url)[0]
+    return found.slug if found.host else "/".join(found.slug.split("/")[-2:])
 
 
 def _read(path: Path) -> bytes:
