@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from trueup.core.candidate import CandidateState
+from trueup.core.mask import Masker
 from trueup.core.model import BuiltImage
 from trueup.engine.candidate import Buildable
 from trueup.engine.joblog import JobLog
@@ -47,7 +48,7 @@ class ConventionBuilds:
                 raise BuilderDown(why) from error
             except (BuildFailed, BuilderDown) as error:
                 log.say(str(error))
-                raise
+                raise type(error)(Masker(secrets.values()).text(str(error))) from None  # it goes into the verdict
             finally:
                 await asyncio.to_thread(shutil.rmtree, workspace, True)
 

@@ -223,7 +223,7 @@ class CandidateLoop:
             try:
                 image, cached = await self._builds.build(await self._book.candidate(id), what)
             except BuildFailed as error:
-                self._failed_builds[id] = str(error)
+                self._failed_builds[id] = " ".join(str(error).split())[:500]
                 self._wake(id)
                 return
             for _ in range(5):
