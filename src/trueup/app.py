@@ -496,7 +496,7 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         for id in watched:
             fetched = remotes(options, {**options.environ, **secrets[id]}, f"{layout.remotes}/{id.rpartition('/')[2]}")
             stack.push_async_callback(fetched.close)
-            beside[id] = Beside(fetched, Pins(Path(layout.remotes)))
+            beside[id] = Beside(fetched, Pins(Path(layout.remotes)), renderer)
         app = await _assemble(options, state, sources, watched, vault, target, builder, way, ca, renderer, beside)
         notify: Notify | None = None
         if options.notify:

@@ -39,7 +39,7 @@ from trueup.engine.pins import Pins
 from trueup.engine.registry import PROGRAM, Registry
 from trueup.engine.remotes import Beside
 from trueup.engine.study import RepositoryStudy
-from trueup.ports import RemoteRefused, RenderFailed, SourceError
+from trueup.ports import RemoteRefused, Renderer, RenderFailed, SourceError
 
 pytestmark = pytest.mark.integration
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -62,19 +62,26 @@ async def workers() -> AsyncIterator[Workers]:
 
 
 @asynccontextmanager
-async def fetching(folder: Path, reach: Allowed = HERE, kept: Logins | None = None) -> AsyncIterator[Beside]:
+async def fetching(
+    folder: Path, reach: Allowed = HERE, kept: Logins | None = None, renderer: Renderer | None = None
+) -> AsyncIterator[Beside]:
     fetched = Fetched(folder, ENVIRONMENT, reach, kept or Logins())
     try:
-        yield Beside(fetched, Pins(folder))
+        yield Beside(fetched, Pins(folder), renderer)
     finally:
         await fetched.close()
 
 
-async def kustomize(files: Repository, folder: Path) -> list[str]:
+async def kustomize(files: Repository, folder: Path, *more: str) -> list[str]:
     """What `kustomize build` gives of k8s/."""
     await asyncio.to_thread(files.write, folder)
     done = await asyncio.to_thread(
-        subprocess.run, [program("kustomize"), "build", "k8s"], cwd=folder, capture_output=True, text=True, timeout=60
+        subprocess.run,
+        [program("kustomize"), "build", *more, "k8s"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     return read(done.stdout)
@@ -443,6 +450,138 @@ async def test_a_dependency_of_an_oci_registry_gives_what_helm_template_gives(
         )
         with pytest.raises(RenderFailed, match="is no chart: none of its layers"):
             await beside.complete(ASKED, named.given)
+
+
+# --- charts of kustomizations ------------------------------------------------------------------------
+
+INFLATED = """\
+# ours
+namespace: shop
+namePrefix: pre-
+helmGlobals: {chartHome: charts}
+resources: [web.yaml]
+helmCharts:
+  - name: child
+    releaseName: one
+    namespace: own
+    valuesInline: {greeting: inline, list: [1, 2]}
+  - name: child
+    releaseName: two
+    valuesFile: values.yaml
+    valuesMerge: merge
+    valuesInline: {greeting: inline, more: x}
+    additionalValuesFiles: [more.yaml]
+  - {name: child, releaseName: three, valuesMerge: replace, valuesInline: {greeting: replaced}, includeCRDs: true}
+# after
+configMapGenerator: [{name: made, literals: [a=b]}]
+"""
+TEMPLATE = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}, namespace: {{ .Release.Namespace }}}
+data:
+  greeting: {{ .Values.greeting | quote }}
+  more: {{ .Values.more | default "none" | quote }}
+  list: {{ .Values.list | toJson | quote }}
+  version: {{ .Chart.Version | quote }}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: {{ .Release.Name }}-hook, annotations: {helm.sh/hook: pre-install}}
+spec: {containers: []}
+"""
+INFLATING = {
+    "k8s/kustomization.yaml": INFLATED,
+    "k8s/web.yaml": WEB,
+    "k8s/values.yaml": "greeting: file\n",
+    "k8s/more.yaml": "more: additional\n",
+    "k8s/charts/child/Chart.yaml": "apiVersion: v2\nname: child\nversion: 1.0.0\n",
+    "k8s/charts/child/values.yaml": "greeting: hello\nlist: [0]\n",
+    "k8s/charts/child/templates/all.yaml": TEMPLATE,
+    "k8s/charts/child/crds/crd.yaml": (
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: as.b.c}\n"
+    ),
+}
+BY_HELM = ("--enable-helm", f"--helm-command={CACHE / 'helm'}")
+
+
+async def test_charts_of_a_kustomization_give_what_kustomize_build_gives(workers: Workers, tmp_path: Path) -> None:
+    program("helm")
+    ours = Repository(INFLATING)
+    wanted = await kustomize(ours, tmp_path / "ours", *BY_HELM)
+    asked = Kustomize(path="k8s")
+    async with fetching(tmp_path / "kept", renderer=workers) as beside:
+        given = await beside.complete(asked, ours.given)
+        output = await workers.render(asked, given)
+    assert sorted(made(output)) == sorted(wanted)
+    assert len(wanted) == 9
+    entry = given.folders.tree["k8s/kustomization.yaml"]
+    text = (await given.blobs([entry.oid]))[entry.oid].decode()
+    assert text.splitlines()[:2] == INFLATED.splitlines()[:2], "every line stays where it was"
+    assert text.splitlines().index("# after") == INFLATED.splitlines().index("# after")
+
+
+async def test_a_chart_takes_the_namespace_of_whoever_lists_it(workers: Workers, tmp_path: Path) -> None:
+    program("helm")
+    charts = {path.replace("k8s/", "k8s/base/"): text for path, text in INFLATING.items() if "charts" in path}
+    base = "helmCharts: [{name: child, releaseName: one}]\n".replace("[", "\n  - ").replace("]", "")
+    ours = Repository({
+        **charts, "k8s/base/kustomization.yaml": base,
+        "k8s/mid/kustomization.yaml": "resources: [../base]\n",
+        "k8s/kustomization.yaml": "namespace: shop\nresources: [mid]\n",
+    })  # fmt: skip
+    wanted = await kustomize(ours, tmp_path / "ours", *BY_HELM)
+    asked = Kustomize(path="k8s")
+    async with fetching(tmp_path / "kept", renderer=workers) as beside:
+        assert made(await workers.render(asked, await beside.complete(asked, ours.given))) == wanted
+        two = Repository({
+            **ours.files, "k8s/a/kustomization.yaml": "namespace: a\nresources: [../base]\n",
+            "k8s/b/kustomization.yaml": "namespace: b\nresources: [../base]\n",
+            "k8s/kustomization.yaml": "resources: [a, b]\n",
+        })  # fmt: skip
+        with pytest.raises(RenderFailed, match=r"k8s/base/kustomization\.yaml:2.*reached with two namespaces"):
+            await beside.complete(asked, two.given)
+
+
+async def test_a_remote_chart_of_a_kustomization_gives_what_kustomize_build_gives(
+    workers: Workers, tmp_path: Path
+) -> None:
+    packages = {v: await asyncio.to_thread(package, tmp_path, v) for v in ("1.0.0", "1.2.0")}
+    files = {"index.yaml": index(packages)} | {f"packages/child-{v}.tgz": d for v, d in packages.items()}
+    async with serving(files) as url:
+        chart = f"{{name: child, repo: '{url}', version: 1.0.0, releaseName: one, valuesInline: {{greeting: x}}}}"
+        ours = Repository({"k8s/kustomization.yaml": f"namespace: shop\nhelmCharts:\n  - {chart}\n"})
+        wanted = await kustomize(ours, tmp_path / "ours", *BY_HELM)
+        asked = Kustomize(path="k8s")
+        async with fetching(tmp_path / "kept", renderer=workers) as beside:
+            assert made(await workers.render(asked, await beside.complete(asked, ours.given))) == wanted
+    async with fetching(tmp_path / "kept", renderer=workers) as beside:  # the server is gone
+        assert made(await workers.render(asked, await beside.complete(asked, ours.given))) == wanted
+
+
+@pytest.mark.parametrize(
+    ("chart", "told"),
+    [
+        ("{name: child}", "has no releaseName"),
+        ("{name: other, releaseName: a}", "there is no chart at k8s/charts/other"),
+        ("{name: child, releaseName: a, valuesMerge: x}", "must be override, merge or replace"),
+        ("{name: child, releaseName: a, valuesFile: ../../x.yaml}", "is not below k8s"),
+        ("{name: 7}", "Expected `str`"),
+        ("{name: away, releaseName: a}", r"lib/away/values\.yaml is not below k8s"),
+        ("{name: child, repo: 'https://10.0.0.1', version: '1', releaseName: a}", "private network"),
+    ],
+)
+async def test_a_chart_that_cannot_be_rendered_is_named_at_its_line(
+    chart: str, told: str, workers: Workers, tmp_path: Path
+) -> None:
+    away = {"lib/away/Chart.yaml": "apiVersion: v2\nname: away\nversion: 1.0.0\n"}
+    home = "../lib" if "away" in chart else "charts"
+    text = f"helmGlobals: {{chartHome: {home}}}\nhelmCharts:\n  - {chart}\n"
+    ours = Repository({**INFLATING, **away, "k8s/kustomization.yaml": text})
+    async with fetching(tmp_path, renderer=workers) as beside:
+        with pytest.raises(RenderFailed, match=told) as caught:
+            await beside.complete(Kustomize(path="k8s"), ours.given)
+    assert caught.value.place.line in (2, 3)
 
 
 async def test_a_commit_with_a_remote_base_is_read_as_the_loop_reads_it(workers: Workers, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from trueup.engine.pins import Pins
 from trueup.engine.remotes import Beside
 from trueup.engine.rendering import Rendering
 from trueup.engine.study import Reading, study
-from trueup.ports import Given, Vault
+from trueup.ports import Given, Renderer, Vault
 from trueup.store.state import vault_key
 
 
@@ -55,7 +55,7 @@ async def open_revision(where: Layout, repository: str, commit: str, *, keys: bo
     its beginning, a branch, or HEAD for that head. Raises Away, Unknown, SourceError, NoKey, RendererDown."""
     today = datetime.now(UTC).date()
     way = await asyncio.to_thread(kept, where)
-    async with render_workers(os.environ, size=1) as workers, _means(where, repository, keys) as means:
+    async with render_workers(os.environ, size=1) as workers, _means(where, repository, workers, keys=keys) as means:
         rendering = Rendering(workers, way.namespace or "default")
         if not commit and Path(repository).is_dir() and not bare(Path(repository)):
             with _as_away():
@@ -94,7 +94,7 @@ def _as_away() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _means(where: Layout, repository: str, keys: bool) -> AsyncIterator[Means]:
+async def _means(where: Layout, repository: str, renderer: Renderer, *, keys: bool) -> AsyncIterator[Means]:
     """With the keys and logins that were set for this repository. Nothing is made for it in the state folder."""
     options = Options(layout=where, repositories=(repository,), environ=dict(os.environ))
     path = Path(repository).expanduser()
@@ -111,7 +111,7 @@ async def _means(where: Layout, repository: str, keys: bool) -> AsyncIterator[Me
             fetched = remotes(options, given, f"{folder}/{child_id('remote', owner).rpartition('/')[2]}")
         opener = partial(unsealer(options, vault, {"": owner}).open, "") if keys else None
         try:
-            yield Means(opener, Beside(fetched, Pins(Path(folder))))
+            yield Means(opener, Beside(fetched, Pins(Path(folder)), renderer))
         finally:
             await fetched.close()
 

@@ -12,16 +12,17 @@ import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
 
-from msgspec import structs
+import msgspec
+from msgspec import Struct, structs
 
-from trueup.core import bases, kusturl
+from trueup.core import bases, inflate, kusturl
 from trueup.core.archive import Unpackable, unpack
 from trueup.core.model import Oid, Place, Tree, TreeEntry
 from trueup.core.render import Asked, Folders, Helm, Kustomize
 from trueup.core.resolve import BESIDE, Away
 from trueup.core.yamldoc import Doc, YamlFault, documents
 from trueup.engine.pins import Pins
-from trueup.ports import Given, RemoteRefused, Remotes, RenderFailed
+from trueup.ports import Given, RemoteRefused, Remotes, Renderer, RenderFailed
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 MOST = 200  # remote parts of one render
@@ -29,14 +30,15 @@ FILE = 0o100644
 
 
 class Beside:
-    """Completes revisions. `remotes` fetches; `pins` remembers."""
+    """Completes revisions. `remotes` fetches; `pins` remembers; `renderer` is for the charts of kustomizations, which
+    without it are left to whoever renders the whole."""
 
-    def __init__(self, remotes: Remotes, pins: Pins) -> None:
-        self._remotes, self._pins = remotes, pins
+    def __init__(self, remotes: Remotes, pins: Pins, renderer: Renderer | None = None) -> None:
+        self._remotes, self._pins, self._renderer = remotes, pins, renderer
 
     async def complete(self, asked: Asked, given: Given) -> Given:
-        """`given`, with what `asked` names elsewhere. Raises RenderFailed, SourceError."""
-        work = _Work(self._remotes, self._pins, given)
+        """`given`, with what `asked` names elsewhere. Raises RenderFailed, RendererDown, SourceError."""
+        work = _Work(self._remotes, self._pins, given, self._renderer)
         if isinstance(asked, Kustomize):
             await work.kustomization(asked.path, asked.restrict)
         elif isinstance(asked, Helm):
@@ -46,15 +48,26 @@ class Beside:
     async def mount(self, away: Away, given: Given) -> tuple[Given, str]:
         """`given` with a repository or a chart beside it, and the folder that it lies in. Raises RemoteRefused,
         SourceError."""
-        work = _Work(self._remotes, self._pins, given)
+        work = _Work(self._remotes, self._pins, given, self._renderer)
         where = await work.mount(away)
         return await work.given(), where
+
+
+class _Here(Struct, frozen=True):
+    """A kustomization on the walk. `mount` is the remote repository that it may not leave, `namespace` the one that a
+    chart without its own takes."""
+
+    folder: str
+    mount: str
+    namespace: str
+    restrict: bool
 
 
 class _Work:
     """One completion."""
 
-    def __init__(self, remotes: Remotes, pins: Pins, given: Given) -> None:
+    def __init__(self, remotes: Remotes, pins: Pins, given: Given, renderer: Renderer | None) -> None:
+        self._renderer = renderer
         self._remotes, self._pins, self._before = remotes, pins, given
         self._revision = given.pins or given.name
         self._tree: dict[str, TreeEntry] | Tree = given.folders.tree
@@ -62,6 +75,7 @@ class _Work:
         self._contents: dict[Oid, bytes] = {}
         self._elsewhere: dict[Oid, kusturl.Base] = {}
         self._mounted: set[str] = set()
+        self._inherited: dict[str, Place] = {}  # kustomization → its chart whose namespace is another one's
         self._count = 0
 
     async def given(self) -> Given:
@@ -130,6 +144,10 @@ class _Work:
                 versions = address.revision
         elif address.system != "helm":
             raise RemoteRefused(f"{address.url} is a bucket, and none is read")
+        return await self._published(repository, name, versions)
+
+    async def _published(self, repository: str, name: str, versions: str) -> str:
+        """The folder of a chart as it was published, laid beside."""
         what = f"chart {repository} {name} {versions}"
 
         async def fetch() -> tuple[str, bytes]:
@@ -149,18 +167,36 @@ class _Work:
 
     async def kustomization(self, path: str, restrict: bool) -> None:
         """Walk from a kustomization to all that it names, here and elsewhere."""
-        waiting, seen = [(path, "")], set()
+        waiting, seen = [_Here(path, "", "", restrict)], dict[str, str]()
         while waiting:
-            folder, mount = waiting.pop()
+            here = waiting.pop()
+            folder, above = here.folder, here.namespace
             if folder in seen:
+                self._once(folder, seen[folder], above)
                 continue
-            seen.add(folder)
+            seen[folder] = above
             file = next((f for n in KUSTOMIZATIONS if (f := posixpath.join(folder, n)) in self._tree), "")
             doc = await self._read(file) if file else None
             if doc is not None:
-                waiting += await self._entries(doc, folder, mount, restrict)
+                own = str(doc.body.get("namespace") or "") if isinstance(doc.body, dict) else ""
+                here = structs.replace(here, namespace=own or above)
+                onward = await self._entries(doc, here)
+                if self._renderer is not None:
+                    await self._inflate(await self._read(file) or doc, here, self._renderer)
+                waiting += [structs.replace(here, folder=where, mount=within) for where, within in onward]
 
-    async def _entries(self, doc: Doc, folder: str, mount: str, restrict: bool) -> list[tuple[str, str]]:
+    def _once(self, folder: str, before: str, now: str) -> None:
+        """A chart without a namespace takes that of whoever lists its kustomization: of one, not of two."""
+        place = self._inherited.get(folder)
+        if place is not None and before != now:
+            raise RenderFailed(
+                place, f"this chart is reached with two namespaces, {before or 'none'} and {now or 'none'}",
+                "State the chart's own `namespace`.",
+            )  # fmt: skip
+
+    async def _entries(self, doc: Doc, here: _Here) -> list[tuple[str, str]]:
+        """What it lists, here and elsewhere: (folder, mount). Its file names what was laid beside it from then on."""
+        folder, mount = here.folder, here.mount
         onward: list[tuple[str, str]] = []
         names: dict[tuple[str | int, ...], str] = {}
         for entry in bases.entries(doc):
@@ -175,7 +211,7 @@ class _Work:
             remote = kusturl.read(entry.text)
             if remote is None:
                 continue  # missing here: the renderer names what is near
-            self._counted(entry.place, entry.text, restrict)
+            self._counted(entry.place, entry.text, here.restrict)
             try:
                 where, within = await self._remote(remote, folder)
             except RemoteRefused as error:
@@ -193,9 +229,7 @@ class _Work:
         """(where it lies now, the mount that it may not leave: "" for a file)"""
         if isinstance(remote, kusturl.File):
             data = await self._pins.file(self._revision, remote.url, self._remotes.file)
-            at = posixpath.join(folder, f"{BESIDE}-{hashlib.sha256(data).hexdigest()[:24]}.yaml")
-            self._add(at, data)
-            return at, ""
+            return self._put_beside(folder, data), ""
         commit = await self._pins.text(
             self._revision, f"git {remote.url} {remote.ref}", lambda: self._remotes.commit(remote)
         )
@@ -218,6 +252,53 @@ class _Work:
                 made.place, f"{made.text} is written with escapes or over lines", "Write the address on one line."
             )
         self._add(doc.file, made)
+
+    async def _inflate(self, doc: Doc, here: _Here, renderer: Renderer) -> None:
+        """Render what a kustomization names under helmCharts, and list that as resources in its place."""
+        folder, place, made = here.folder, doc.place("helmCharts"), []
+        try:
+            for chart, place in inflate.charts(doc):  # the place of the one that fails
+                self._counted(place, f"chart {chart.name}", here.restrict)
+                at = await self._chart_at(chart, doc, folder, place)
+                values = msgspec.json.encode(chart.values_inline)
+                inline = self._put_beside(folder, values) if chart.values_inline else ""
+                if not chart.namespace:
+                    self._inherited[folder] = place
+                chart = structs.replace(chart, namespace=chart.namespace or here.namespace)
+                asked = inflate.asked(chart, at, folder, inline)
+                self._own_values(asked, folder, here.mount, place)
+                output = await renderer.render(asked, await self.given())
+                made.append(posixpath.relpath(self._put_beside(folder, inflate.printed(chart, output)), folder or "."))
+            if made:
+                self._add(doc.file, inflate.without(doc, made))
+        except (inflate.Unfit, RemoteRefused) as error:
+            raise RenderFailed(place, str(error), "Correct it here.") from None
+
+    async def _chart_at(self, chart: inflate.Chart, doc: Doc, folder: str, place: Place) -> str:
+        """The folder of a chart: of this repository, or laid beside it."""
+        home = inflate.homes(chart, doc, folder)
+        if posixpath.join(home, "Chart.yaml") in self._tree:
+            if folder and not home.startswith(f"{folder}/") and not chart.values_file:
+                message = f"{home}/values.yaml is not below {folder}"
+                raise RenderFailed(place, message, "Put the chart there, or name a valuesFile that is.")
+            await self.chart(home)
+            return home
+        if not chart.repo:
+            raise RenderFailed(place, f"there is no chart at {home}, and no `repo:` that it comes from", "Name one.")
+        return await self._published(chart.repo, chart.name, chart.range)
+
+    def _own_values(self, asked: Helm, folder: str, mount: str, place: Place) -> None:
+        """Values files are the kustomization's or the chart's own, as upstream's load restrictions have it."""
+        own = f"{folder}/" if folder else ""
+        for file in asked.values_files:
+            chart = file.startswith(f"{asked.path}/")
+            if file.startswith("../") or not (chart or (file.startswith(own) and file.startswith(mount))):
+                raise RenderFailed(place, f"the values file {file} is not below {folder or '.'}", "Put it there.")
+
+    def _put_beside(self, folder: str, data: bytes) -> str:
+        path = posixpath.join(folder, f"{BESIDE}-{hashlib.sha256(data).hexdigest()[:24]}.yaml")
+        self._add(path, data)
+        return path
 
     # --- charts ----------------------------------------------------------------------------------
 
