@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from trueup.cli import exits
 from trueup.cli.errors import Away, Stop, Unknown
 
 Trueup = Callable[..., Result]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 integration = pytest.mark.integration
 
 
@@ -118,3 +120,28 @@ def test_what_sops_encrypted_is_named_and_not_left_out_in_silence(trueup: Trueup
     done = trueup("render", "plain")
     assert [k["kind"] for k in json.loads(trueup("render", "plain", "-o", "json").stdout)["items"]] == ["ConfigMap"]
     assert "plain/secret.yaml: encrypted by SOPS, and not printed" in done.stderr
+
+
+@integration
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(("variant", "name"), [("kustomize", "python-app-"), ("helm", "python-app")])
+def test_the_root_of_a_repository_is_what_runs(
+    trueup: Trueup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variant: str, name: str
+) -> None:
+    runpy.run_path(str(EXAMPLES / "make.py"))["make"](variant, tmp_path / "shop")
+    monkeypatch.chdir(tmp_path / "shop")
+    (settings, *rest) = json.loads(trueup("render", "--output", "json").stdout)["items"]
+    assert settings["metadata"]["name"].startswith(name) and [one["kind"] for one in rest] == ["Service", "Deployment"]
+    done = trueup("render", "--release", "other")
+    assert isinstance(done.exception, Stop) and "name it, and the options are for it" in str(done.exception)
+
+
+def test_a_root_that_is_not_clear_is_told_with_the_line_to_write(
+    trueup: Trueup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runpy.run_path(str(EXAMPLES / "make.py"))["make"]("kustomize", tmp_path / "shop")
+    (tmp_path / "shop/trueup.yaml").unlink()
+    monkeypatch.chdir(tmp_path / "shop")
+    done = trueup("render")
+    assert isinstance(done.exception, Stop)
+    assert "environments: [{name: production, path: deploy/production}]" in str(done.exception)

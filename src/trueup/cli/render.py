@@ -15,19 +15,21 @@ from msgspec import Struct
 from trueup.cli import defined, exits
 from trueup.cli.common import layout, run
 from trueup.cli.errors import Away, Stop, Unknown
+from trueup.core.application import Plain
 from trueup.core.model import Json, Oid, Place, Severity
 from trueup.core.objects import Malformed, order, ref_of
 from trueup.core.render import Asked, Folders, Helm, Jsonnet, Kustomize, Pair
 from trueup.core.render import Output as Rendered
 from trueup.core.renderyaml import yaml_documents
 from trueup.core.sealed import sealed_paths
-from trueup.drivers.definitions.convention import is_manifest
+from trueup.drivers.definitions.convention import is_manifest, wanted
 from trueup.drivers.definitions.roots import release
 from trueup.drivers.renderers import plain
 from trueup.drivers.renderers.program import WORKER_UID, find
 from trueup.drivers.renderers.recognise import Kind, Unclear, recognise
 from trueup.drivers.renderers.worker import Given, Limits, RendererDown, RenderFailed, Workers
 from trueup.drivers.sources import folder
+from trueup.engine.study import find as find_in
 
 MANIFESTS = (".yaml", ".yml", ".json")
 
@@ -69,10 +71,12 @@ def render(path: str, output: str, set_: tuple[str, ...], **given: object) -> No
     is the name of an application that Argo CD's or Flux's resources state here (`trueup inspect` lists them), printed
     as that product would apply it, with what it is made from elsewhere. Files are read as they stand, without what Git
     ignores. For a PATH no network is reached; a chart's dependencies must be in its charts/ folder. Hooks of a chart
-    come last.
+    come last. The root of a repository that holds neither is what `trueup up` would apply: what trueup.yaml names, or
+    the only kustomization or chart in it.
 
     \b
     Examples:
+      trueup render
       trueup render overlays/prod
       trueup render charts/shop --values prod.yaml --set image.tag=7
       trueup render main.jsonnet -J vendor --ext-str tag=1.0
@@ -104,9 +108,14 @@ async def objects(path: Path, options: Options, program: str) -> tuple[list[Json
         kind = recognise(files.folders, inside)
     except Unclear as error:
         raise Unknown(str(error)) from error
-    if kind is Kind.PLAIN:
-        return _plain(files, inside)
-    rendered = await _rendered(files, _asked(kind, root, inside, options), program)
+    asked = _application(files, root) if kind is Kind.PLAIN and not inside else None
+    if asked is not None and options != Options():
+        raise Stop(f"{asked.path} is what runs here: name it, and the options are for it", exits.USAGE)
+    if asked is None:
+        if kind is Kind.PLAIN:
+            return _plain(files, inside)
+        asked = _asked(kind, root, inside, options)
+    rendered = await _rendered(files, asked, program)
     bodies = _ordered((o.origin or inside, body) for o in rendered.objects for body in _flat(o.body))
     warnings = [f"{w.place}: {w.message}. {w.fix}" for w in rendered.warnings]
     warnings += [f"{name}: gives something else each time it is rendered" for name in rendered.differs]
@@ -116,6 +125,18 @@ async def objects(path: Path, options: Options, program: str) -> tuple[list[Json
         if any(True for _ in sealed_paths(body))
     ]
     return [*bodies, *(hook.body for hook in rendered.hooks)], tuple(warnings)
+
+
+def _application(files: _Files, root: Path) -> Asked | None:
+    """What the repository is said to run, by convention or by its trueup.yaml, when that is to be rendered. Raises Stop
+    when it cannot be told."""
+    tree = files.folders.tree
+    found, _, wrong = find_in(tree, {tree[path].oid: files.read(path) for path in wanted(tree)}, root.name)
+    errors = [f for f in (*wrong, *found.findings) if f.severity is Severity.ERROR]
+    if errors:
+        raise Stop("\n".join(f"{f.place}: {f.message}. {f.fix}" for f in errors))
+    specs = (part.spec for application in found.applications for part in application.parts)
+    return next((spec for spec in specs if not isinstance(spec, Plain)), None)
 
 
 async def _rendered(files: _Files, asked: Asked, named: str) -> Rendered:
