@@ -1,6 +1,6 @@
 # `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
 .POSIX:
-.PHONY: help setup dev packages testing lint types test integration render sops check demo demo-kubernetes bench wheel lock pictures clean
+.PHONY: help setup dev packages testing lint types test integration render sops cluster check demo demo-kubernetes bench wheel lock pictures clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -40,7 +40,10 @@ render: ## the worker for Kustomize, Helm and Jsonnet, where Go is there
 sops: ## what opens files that SOPS encrypted, where Go is there
 	@scripts/sops tools
 
-check: dev testing lint types render sops ## everything
+cluster: dev ## the Kubernetes that tests run on, where Go is there
+	@PYTHONPATH=tests $(BIN)/python -m cluster.build
+
+check: dev testing lint types render sops cluster ## everything
 	@PYTHON=$(BIN)/python scripts/wheel
 	$(BIN)/pytest -q
 

@@ -45,6 +45,16 @@ def test_check_of_a_good_repository_ends_well(trueup: Trueup) -> None:
     assert (done.exit_code, done.stdout) == (0, "nothing to say: no error, no warning\n")
 
 
+def test_check_judges_for_the_target_that_is_meant(trueup: Trueup, tmp_path: Path) -> None:
+    policy = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: all}\nspec: {podSelector: {}}\n"
+    (tmp_path / "shop/config").mkdir(parents=True)
+    (tmp_path / "shop/config/policy.yaml").write_text(policy)
+    words = ("check", str(tmp_path / "shop"), "--state", str(tmp_path / "state"))
+    here = trueup(*words)
+    assert here.exit_code == exits.FAILED and "NetworkPolicy" in here.stdout
+    assert trueup(*words, "--target", "kubernetes").exit_code == 0
+
+
 def test_check_as_json_counts_and_lists(trueup: Trueup) -> None:
     found = json.loads(trueup("check", str(EXAMPLES / "tutorial"), "-o", "json").stdout)
     assert set(found) == {"errors", "findings", "notes", "repository", "warnings"}

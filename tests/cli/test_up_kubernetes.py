@@ -135,16 +135,18 @@ class Person:
 class Trueup:
     """One `up`, and other commands on its state folder."""
 
-    def __init__(self, folder: Path, person: Person, registry: str) -> None:
+    def __init__(self, folder: Path, person: Person, registry: str = "", inside: tuple[str, ...] = ()) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith("TRUEUP_") or k == "TRUEUP_KEYS"}
         self.env = {**clean, "TRUEUP_STATE": str(folder / "state")}
         self.person, self.out = person, folder / "up.log"
         where = ("--kubeconfig", str(person.cluster.kubeconfig), "--namespace", person.space)
-        self.words = ("--target", "kubernetes", *where, "--image-registry", f"http://{registry}/team", "--poll", "1")
+        images = ("--image-registry", f"http://{registry}/team") if registry else ()
+        self.words = ("--target", "kubernetes", *where, *images, "--poll", "1")
+        self.program = (*inside, sys.executable, "-m", "trueup.cli")
         self.process: subprocess.Popen[bytes] | None = None
 
     def up(self) -> None:
-        argv = [sys.executable, "-m", "trueup.cli", "up", str(self.person.remote), *self.words]
+        argv = [*self.program, "up", str(self.person.remote), *self.words]
         with self.out.open("ab") as sink:
             self.process = subprocess.Popen(argv, env=self.env, stdout=sink, stderr=subprocess.STDOUT)
 
@@ -154,13 +156,21 @@ class Trueup:
             self.process.wait(60)
 
     def __call__(self, *args: str, code: int = 0) -> str:
-        argv = [sys.executable, "-m", "trueup.cli", *args]
+        argv = [*self.program, *args]
         done = subprocess.run(argv, capture_output=True, text=True, env=self.env, timeout=120, cwd=self.person.clone)
         assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
+    def whole_status(self) -> Any:
+        return json.loads(self("status", "--output", "json"))
+
     def status(self) -> Any:
-        return json.loads(self("status", "--output", "json"))["applications"][0]
+        return self.whole_status()["applications"][0]
+
+    def leave(self) -> None:
+        self.end()
+        if Path(self.env["TRUEUP_STATE"]).exists():
+            self("down", "--cluster", "--data", "--yes")
 
     def until(self, what: str, ready: Callable[[], Any]) -> Any:
         end_s = time.monotonic() + DEADLINE_S
@@ -198,9 +208,7 @@ def trueup(tmp_path: Path, person: Person) -> Iterator[Trueup]:
         try:
             yield made
         finally:
-            made.end()
-            if Path(made.env["TRUEUP_STATE"]).exists():
-                made("down", "--cluster", "--data", "--yes")
+            made.leave()
 
 
 def test_push_rollout_drift_broken_push_undo_rollback_prune_and_leave(trueup: Trueup, person: Person) -> None:

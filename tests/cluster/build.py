@@ -5,11 +5,14 @@ A program is kept under a hash of what it is made of (its go.mod, go.sum and sou
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MODULE = Path(__file__).parent
@@ -27,7 +30,9 @@ class NotBuilt(Exception):
 def binary() -> Path:
     """The program with every part of Kubernetes and etcd, built if it is not in the cache. Raises NotBuilt."""
     path = _cache(MODULE, ("main.go", "go.mod", "go.sum"))
-    if not path.exists():
+    with _alone(path):
+        if path.exists():
+            return path
         version = "k8s.io/component-base/version"
         major, minor = VERSION[1:].split(".")[:2]
         flags = f"-X {version}.gitVersion={VERSION} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
@@ -40,7 +45,9 @@ def binary() -> Path:
 def runtime() -> Path:
     """The folder with containerd, its shim for runc, and ctr. Raises NotBuilt."""
     path = _cache(RUNTIME, ("go.mod", "go.sum"))
-    if not path.exists():
+    with _alone(path):
+        if path.exists():
+            return path
         made = path.with_suffix(f".{os.getpid()}")
         made.mkdir(parents=True)
         programs = [f"{CONTAINERD}/cmd/{name}" for name in CONTAINERD_PROGRAMS]
@@ -59,6 +66,14 @@ def _cache(module: Path, names: Sequence[str]) -> Path:
     return cache / key.hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two tests at once build it once."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _go(module: Path, words: Sequence[str]) -> None:
     go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if go is None:
@@ -68,3 +83,10 @@ def _go(module: Path, words: Sequence[str]) -> None:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise NotBuilt(f"no Kubernetes to test on: `go build` in {module} failed: {said[:200]}")
+
+
+if __name__ == "__main__":
+    try:
+        print(f"the Kubernetes that tests run on: {binary()}, {runtime()}")
+    except NotBuilt as error:  # its tests say so, too
+        print(error, file=sys.stderr)

@@ -20,8 +20,9 @@ from trueup.cli.show.style import grid
 from trueup.cli.times import size
 from trueup.core import requests
 from trueup.core.layout import Layout
-from trueup.engine.cluster import Way, applied, kept, open_cluster, to_go
+from trueup.engine.cluster import Way, applied, kept, open_cluster, pulls_here, to_go
 from trueup.engine.leave import Kept, NotLeft, forget, leave, weigh
+from trueup.engine.registry import Registry
 from trueup.store.lock import StateBusy, StateLock
 
 END_S = 60.0
@@ -76,6 +77,12 @@ async def _down(where: Layout, *, data: bool, cluster: bool, yes: bool) -> None:
     elif way.target == "kubernetes":
         after = "and nothing here will know it any more" if data else "(trueup down --cluster removes it)"
         click.echo(f"what runs on the cluster at {way.server} goes on {after}")
+        if pulling := await pulls_here(where, Registry(where).addresses()):
+            names = ", ".join(map(str, pulling[:3])) + (", …" if len(pulling) > 3 else "")
+            click.echo(
+                f"its nodes cannot pull again what {names} {'run' if len(pulling) > 1 else 'runs'} until the next "
+                "trueup up: those images are in the embedded registry"
+            )
     await leave(where, os.environ, click.echo)
     if not data:
         click.echo(f"kept: volumes, images and the ledger in {where.root} (trueup down --list; --data removes them)")

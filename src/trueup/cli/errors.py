@@ -42,6 +42,7 @@ EXPECTED = {
     "VaultUnreadable": exits.FAILED,
     "NotUsable": exits.FAILED,
     "WayRefused": exits.FAILED,
+    "BundleRefused": exits.FAILED,
     "NotLeft": exits.FAILED,
     "ObjectInvalid": exits.FAILED,
     "BuildFailed": exits.FAILED,

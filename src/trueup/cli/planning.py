@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from trueup.app import PlanView, looking, plan_bundle, plan_view, try_plan, unbuilt
+from trueup.app import looking
 from trueup.cli import exits, reading
 from trueup.cli.errors import Stop, Unknown
 from trueup.cli.revision import open_revision
@@ -20,6 +20,7 @@ from trueup.core.model import Live
 from trueup.core.views.chronicle import Chronicle
 from trueup.drivers.targets.host import Host
 from trueup.engine.cluster import kept, open_cluster
+from trueup.engine.preview import PlanView, plan_bundle, plan_view, try_plan, unbuilt
 
 
 class Asked(Struct, frozen=True):

@@ -32,10 +32,21 @@ commit_option = click.option(
 @click.argument("repository", default=".")
 @commit_option
 @click.option("--strict", is_flag=True, help="Warnings count as errors for the exit code.")
+@click.option(
+    "--target", type=click.Choice(["host", "kubernetes"]), help="Where it is to run. [default: as `up` had it, or host]"
+)
 @state_option
 @output_option
 @click.pass_context
-def check(ctx: click.Context, repository: str, commit: str, strict: bool, state: str | None, output: str) -> None:
+def check(
+    ctx: click.Context,
+    repository: str,
+    commit: str,
+    strict: bool,
+    target: str | None,
+    state: str | None,
+    output: str,
+) -> None:
     """Name each fault of a repository at its file and line, with what to do.
 
     REPOSITORY is a folder, looked at as it stands, or a URL. Nothing of it is run.
@@ -44,11 +55,12 @@ def check(ctx: click.Context, repository: str, commit: str, strict: bool, state:
     Examples:
       trueup check
       trueup check ~/src/shop --strict
+      trueup check . --target kubernetes
       trueup check --output json | jq -r '.findings[].rule'
     """
     from trueup.cli.show.repository import report as show
 
-    reading = run(read_revision(layout(state), repository, commit))
+    reading = run(read_revision(layout(state), repository, commit, target))
     found = report(repository, reading)
     emit(found, output, show)
     if found.errors or (strict and found.warnings):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from trueup.app import NotUsable, Options, checker, open_sources, read_folder, remotes, render_workers, unsealer
 from trueup.cli.errors import Away, Unknown
@@ -40,21 +40,24 @@ class Revision(Struct, frozen=True):
     rendering: Rendering
 
 
-async def read_revision(where: Layout, repository: str, commit: str) -> Reading:
+async def read_revision(where: Layout, repository: str, commit: str, target: str | None = None) -> Reading:
     """What it holds; see `open_revision`."""
-    async with open_revision(where, repository, commit) as found:
+    async with open_revision(where, repository, commit, target=target) as found:
         return found.reading
 
 
 @asynccontextmanager
-async def open_revision(where: Layout, repository: str, commit: str, *, keys: bool = False) -> AsyncIterator[Revision]:
+async def open_revision(
+    where: Layout, repository: str, commit: str, *, keys: bool = False, target: str | None = None
+) -> AsyncIterator[Revision]:
     """A repository at a commit, with all that it takes to render it again. With `keys`, what SOPS encrypted is opened
-    with those that were set; else it is only named.
+    with those that were set; else it is only named. `target`: judged for this one, else for that of the state folder.
 
     `commit` "" is the folder itself, or the head of the branch of a URL or a bare repository; else a commit's id or
     its beginning, a branch, or HEAD for that head. Raises Away, Unknown, SourceError, NoKey, RendererDown."""
     today = datetime.now(UTC).date()
     way = await asyncio.to_thread(kept, where)
+    way = structs.replace(way, target=target) if target else way
     async with render_workers(os.environ, size=1) as workers, _means(where, repository, workers, keys=keys) as means:
         rendering = Rendering(workers, way.namespace or "default")
         if not commit and Path(repository).is_dir() and not bare(Path(repository)):

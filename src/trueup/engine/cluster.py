@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
+import orjson
 from msgspec import Struct, structs
 
 from trueup.core.bundle import make_bundle
@@ -139,6 +140,18 @@ async def applied(layout: Layout) -> tuple[tuple[str, Ref], ...]:
         return tuple((each.application, each.ref) for each in records.applied.values())
     finally:
         await records.close()
+
+
+async def pulls_here(layout: Layout, addresses: Collection[str]) -> tuple[Ref, ...]:
+    """The applied objects whose images come from the embedded registry at one of these addresses."""
+    records = Records(layout.applied)
+    await records.load()
+    try:
+        bodies = await records.bodies(list(records.applied))
+    finally:
+        await records.close()
+    texts = {key: orjson.dumps(each.body).decode() for key, each in bodies.items()}
+    return tuple(records.applied[k].ref for k, text in texts.items() if any(f'"{a}/' in text for a in addresses))
 
 
 class Cluster:

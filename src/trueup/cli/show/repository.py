@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from trueup.app import PlanView
 from trueup.cli.repository import Report
 from trueup.cli.show.style import grid
 from trueup.core.model import Severity
 from trueup.engine.inspect import ApplicationView, DefinitionView, ImageView, Inspection, PipelineView
+from trueup.engine.preview import PlanView
 
 SEVERITY = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 

@@ -25,6 +25,7 @@ class Trouble(Struct, frozen=True):
     fault: Fault
     container: str = ""
     crashed: bool = False
+    runs: bool = False  # anew, after a crash
     unsaid: bool = False  # the pod's status does not say why: its events may
 
 
@@ -59,12 +60,13 @@ def _of_container(pod: str, state: Json) -> Trouble | None:
     if reason not in STARTING and reason != "CrashLoopBackOff":
         words = f"pod {pod} {reason}: {waiting.get('message', '')}"[:400]
         return Trouble(pod, words, Health.DEGRADED, Fault.CHANGE, container)
-    failed = ended.get("exitCode", 0) != 0
+    failed, runs = ended.get("exitCode", 0) != 0, "running" in now
     if state.get("restartCount", 0) >= CRASHES and (failed or reason == "CrashLoopBackOff"):
         words = f"pod {pod} {reason or 'Error'}: {_exit(ended)}"
-        return Trouble(pod, words, Health.DEGRADED, Fault.CHANGE, container, crashed=True)
+        return Trouble(pod, words, Health.DEGRADED, Fault.CHANGE, container, crashed=True, runs=runs)
     if failed or reason == "CrashLoopBackOff":
-        return Trouble(pod, f"pod {pod} {_exit(ended)}", Health.PROGRESSING, Fault.CHANGE, container, crashed=True)
+        words = f"pod {pod} {_exit(ended)}"
+        return Trouble(pod, words, Health.PROGRESSING, Fault.CHANGE, container, crashed=True, runs=runs)
     if now.get("running") and not state.get("ready"):
         words = f"pod {pod} runs, its readiness probe does not pass"
         return Trouble(pod, words, Health.PROGRESSING, Fault.CHANGE, container, unsaid=True)

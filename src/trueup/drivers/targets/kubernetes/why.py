@@ -19,6 +19,7 @@ from trueup.ports import TargetDown
 PODS = frozenset({("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("batch", "Job")})
 LINES = 15
 LOG_S = 5.0
+NO_LOGS = b"unable to retrieve container logs for "
 PROBE = "Unhealthy"  # the reason of the kubelet's event about a probe that fails
 REVISION = "deployment.kubernetes.io/revision"
 
@@ -127,11 +128,22 @@ def _seen_at(event: Json) -> str:
 
 
 async def _log(client: Client, namespace: str, found: Trouble) -> tuple[str, ...]:
-    query = (("container", found.container), ("tailLines", str(LINES)), ("previous", str(found.crashed).lower()))
+    """The last lines of the container that fails: of its last run that ended, also while it is started anew.
+
+    Source: kubelet, `validateContainerLogStatus`: without `previous` a container that waits shows the run that ended;
+    of a run that was removed meanwhile the kubelet answers 200 and one line that it has no logs."""
+    for previous in ("true", "false") if found.runs else ("false", "true") if found.crashed else ("false",):
+        if lines := await _run_log(client, namespace, found, previous):
+            return lines
+    return ()
+
+
+async def _run_log(client: Client, namespace: str, found: Trouble, previous: str) -> tuple[str, ...]:
+    query = (("container", found.container), ("tailLines", str(LINES)), ("previous", previous))
     path = f"/api/v1/namespaces/{namespace}/pods/{found.pod}/log"
     try:
         async with asyncio.timeout(LOG_S):
             data = await client.raw(Call(path=path, query=query, accept="*/*", patience_s=0))
     except (ApiError, TargetDown, TimeoutError):  # its node may be away
         return ()
-    return tuple(data.decode(errors="replace").splitlines()[-LINES:])
+    return () if data.startswith(NO_LOGS) else tuple(data.decode(errors="replace").splitlines()[-LINES:])
