@@ -374,6 +374,17 @@ async def test_a_failing_undo_is_held_never_undone(tmp_path: Path) -> None:
         assert len([f for f in await world.facts(ev.WriteIntended) if f.purpose == "undo"]) == 1  # type: ignore[attr-defined]
 
 
+async def test_what_ran_well_and_does_not_any_more_counts_as_sick(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        assert world.loop is not None and world.loop.links.sick() == (0, 0.0)
+        world.builds.content.update(dict.fromkeys(world.builds.content, "sick"))
+        world.loop.queue.wake(world.application)
+        await world.settle()
+        assert (await world.app()).health == "degraded"
+        assert world.loop.links.sick() == (1, 1.0)
+
+
 async def test_health_is_that_of_what_serves_while_a_rollout_is_held(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await world.pushed(FIRST)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -19,6 +20,7 @@ log = logging.getLogger("trueup.agent")
 
 AFFINITY_S = 10_800  # Source: Kubernetes, sessionAffinityConfig.clientIP.timeoutSeconds
 RETRY_S = (0.2, 10.0)
+AGAIN_S = 5.0  # between two tries at a port that another program had taken
 
 
 class Router(Protocol):
@@ -67,10 +69,11 @@ class Edge:
         return True
 
     async def run(self) -> None:
-        """Until cancelled. A failing proxy is tried again, ever more slowly."""
+        """Until cancelled. A failing proxy is tried again, ever more slowly; a port that was taken, now and then."""
         pause, longest = RETRY_S
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), AGAIN_S if self.troubles else None)
             self._wake.clear()
             mine = self._asked
             try:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from trueup.core import decide as d
 from trueup.core import events as ev
-from trueup.core.candidate import Phase, child_id
+from trueup.core.candidate import ApplicationState, Phase, child_id
 from trueup.core.model import Principal
 from trueup.engine.application import ApplicationLoop, application_id
 from trueup.engine.book import TRUEUP, Book
@@ -98,10 +98,14 @@ class Links:
 
     def sick(self) -> tuple[int, float]:
         states = [self._book.peek_application(a) for a in self.known_applications]
-        sick = sum(
-            s is not None and s.current is not None and s.current.phase in (Phase.CONDEMNED, Phase.HELD) for s in states
-        )
+        sick = sum(_sick(s) for s in states if s is not None)
         return sick, sick / max(1, len(states))
+
+
+def _sick(state: ApplicationState) -> bool:
+    """Its rollout fails, or what ran well does not any more."""
+    stuck = state.current is not None and state.current.phase in (Phase.CONDEMNED, Phase.HELD)
+    return stuck or state.health in ("degraded", "missing")
 
 
 class Loop:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
+from trueup.core.events import SyncHeld
 from trueup.core.model import Bundle, Health, ImageUse, Judgement, Object, Place, Ref
 from trueup.core.views.chronicle import Chronicle, add, read
 from trueup.core.views.history import history
@@ -103,6 +105,14 @@ def test_what_waited_is_past_once_a_later_push_runs_well(story: Story, start: da
         read(e for e in story("mended").events() if e.time < start + timedelta(seconds=30)), start
     ).sources
     assert (source.writes, source.pinned_out, source.undo_held) == ((), {}, {})
+
+
+def test_a_held_first_rollout_is_no_progress(story: Story, start: datetime) -> None:
+    events = [e for e in story("mended").events() if e.time < start + timedelta(seconds=4)]
+    held = replace(events[-1], seq=events[-1].seq + 1, fact=SyncHeld("candidate/1", 1, "service/web: port 80 is taken"))
+    found = status(read([*events, held]), start)
+    assert (found.applications[0].health, found.summary) == ("degraded", Summary.DEGRADED)
+    assert found.sources[0].ahead_reason == "held: service/web: port 80 is taken"
 
 
 def test_a_terminated_rollout_waits_and_says_who_stopped_it(story: Story, start: datetime) -> None:

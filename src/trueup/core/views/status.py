@@ -313,6 +313,9 @@ def _why_not(chronicle: Chronicle, state: SourceState, newest: CandidateState) -
     for application in chronicle.applications.values():
         if newest.id in application.condemned:
             return application.condemned[newest.id]
+        current = application.current
+        if current is not None and current.candidate == newest.id and current.phase is Phase.HELD:
+            return f"held: {current.reason}"
     if newest.verdict is Verdict.PENDING:
         return "being checked"
     if stopped := _stopped(chronicle, state):
@@ -373,7 +376,7 @@ def _health(state: ApplicationState) -> str:
     """As last recorded; before anything was ever healthy, by how the first rollout fares."""
     if state.health or state.current is None:
         return state.health
-    return "degraded" if state.current.phase is Phase.CONDEMNED else "progressing"
+    return "degraded" if state.current.phase in (Phase.CONDEMNED, Phase.HELD) else "progressing"
 
 
 def _sync(rollout: Rollout, now: datetime) -> SyncView:
