@@ -499,7 +499,7 @@ async def _assemble(
         )
 
     async def anchor(last: str) -> str:
-        return proof.trailer_value(await state.ledger.checkpoint(last))
+        return proof.trailer_value(await state.ledger.checkpoint(last), state.signer.sign)
 
     secrets = pipeline_secrets(vault)
     runs = CandidateRuns(

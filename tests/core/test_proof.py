@@ -65,7 +65,7 @@ def written(choices: Sequence[int]) -> tuple[list[Entry], Mapping[str, str]]:
             pen.write(STREAMS[choice], SourceMoved(before="", after=str(number)), NOW + timedelta(seconds=number))
         else:
             pen.checkpoint()
-    return pen.log, {trailer_value(pen.checkpoint()): "c0ffee"}
+    return pen.log, {trailer_value(pen.checkpoint(), sign): "c0ffee"}
 
 
 logs = st.lists(st.integers(0, len(STREAMS)), min_size=1, max_size=12).map(written)
@@ -187,9 +187,15 @@ class TestNames:
         assert "events were removed" in self.broken(log).what
 
     def test_a_missing_checkpoint_that_a_commit_carries(self) -> None:
-        found = self.broken(self.log(), {"7 abc": "c0ffee"})
+        gone = msgspec.structs.replace(Pen().checkpoint(), seq=7, hash="abc")
+        found = self.broken(self.log(), {trailer_value(gone, sign): "c0ffee"})
         assert found.where == "ledger/0@7"
         assert "commit c0ffee carries this checkpoint" in found.what
+
+    @pytest.mark.parametrize("value", ["7 abc", "7 abc zz", f"7 abc {'00' * 32}", "7", ""])
+    def test_a_checkpoint_that_our_key_did_not_sign_says_nothing_of_this_ledger(self, value: str) -> None:
+        found = verify(self.log(), check, {value: "c0ffee"})
+        assert (found.ok, found.strangers, found.anchored) == (True, 1, None)
 
     def test_an_event_of_another_stream(self) -> None:
         log = self.log()

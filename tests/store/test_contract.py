@@ -176,7 +176,7 @@ class TestProof:
         assert event.stream == "ledger/0"
         assert isinstance(event.fact, Checkpoint)
         assert (event.fact.streams, event.fact.anchor) == (2, "c0ffee")
-        found = await ledger.verify({trailer_value(event): "beef"})
+        found = await ledger.verify({trailer_value(event, SIGNER.sign): "beef"})
         assert found.ok
         assert (found.events, found.streams, found.chained) == (4, 3, 0)
         assert found.anchored is not None

@@ -281,7 +281,7 @@ class TestDamage:
         async with opened(path) as ledger:
             await ledger.append("source/a", [draft(str(number)) for number in range(3)], expect=0)
             await ledger.append("source/b", [draft()], expect=0)
-            anchors = {trailer_value(await ledger.checkpoint()): "beef"}
+            anchors = {trailer_value(await ledger.checkpoint(), SIGNER.sign): "beef"}
             assert (await ledger.verify(anchors)).ok
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(statement)
@@ -295,7 +295,7 @@ class TestDamage:
     async def test_a_byte_changed_in_the_file_is_found_or_does_no_harm(self, path: Path) -> None:
         async with opened(path) as ledger:
             await ledger.append("source/a", [draft(str(number)) for number in range(20)], expect=0)
-            anchors = {trailer_value(await ledger.checkpoint()): "beef"}
+            anchors = {trailer_value(await ledger.checkpoint(), SIGNER.sign): "beef"}
             stored = [entry async for entry in ledger.entries()]
         content = path.read_bytes()
         chance = random.Random(7)

@@ -76,6 +76,9 @@ def _show(found: Verification, console: Console) -> None:
     console.print(_proven("anchored in Git", found.anchored))
     console.print(_proven("signed", found.signed))
     console.print(f"chained only, since then: {found.chained} events")
+    if found.strangers:
+        of = "of another state folder, of a ledger that was here before, or forged"
+        console.print(f"not by this ledger's key: {found.strangers} checkpoints that commits carry ({of})")
 
 
 def _proven(how: str, proven: Proven | None) -> str:

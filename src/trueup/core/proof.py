@@ -42,13 +42,15 @@ class Proven(Struct, frozen=True):
 
 class Verification(Struct, frozen=True):
     """`anchored` proves against everyone, `signed` against those without the key; the events after it are only
-    chained: their number is `chained`."""
+    chained: their number is `chained`. `strangers` are the checkpoints in Git that this ledger does not have and
+    its key did not sign: of another ledger, or of anybody."""
 
     events: int
     streams: int
     signed: Proven | None = None
     anchored: Proven | None = None
     chained: int = 0
+    strangers: int = 0
     broken: Break | None = None
 
     @property
@@ -67,9 +69,44 @@ def checkpoint_payload(heads: str, streams: int, anchor: str) -> bytes:
     return f"trueup checkpoint 1\n{heads}\n{streams}\n{anchor}\n".encode()
 
 
-def trailer_value(checkpoint: Event) -> str:
-    """What stands behind `Trueup-Checkpoint:` in the commit that anchors this checkpoint: "<seq> <hash>"."""
+def trailer_value(checkpoint: Event, sign: Callable[[bytes], bytes]) -> str:
+    """What stands behind `Trueup-Checkpoint:` in the commit that anchors this checkpoint: "<seq> <hash> <signature>",
+    so that nobody without the key can make a ledger look cut by a commit of theirs."""
+    name = _name(checkpoint)
+    return f"{name} {sign(_anchor_payload(name)).hex()}"
+
+
+def _name(checkpoint: Event) -> str:
     return f"{checkpoint.seq} {checkpoint.hash}"
+
+
+def _anchor_payload(name: str) -> bytes:
+    return f"trueup anchor 1\n{name}\n".encode()
+
+
+class _Anchor(Struct, frozen=True):
+    """A checkpoint that commits name. `ours`: one of them was signed with this ledger's key."""
+
+    commit: str
+    ours: bool
+
+
+def _anchors(values: Mapping[str, str], check: Check) -> dict[str, _Anchor]:
+    """By "<seq> <hash>"."""
+    found: dict[str, _Anchor] = {}
+    for value, commit in sorted(values.items()):
+        name = " ".join(value.split()[:2])
+        ours = _signed(value, name, check)
+        if name not in found or (ours and not found[name].ours):
+            found[name] = _Anchor(commit, ours)
+    return found
+
+
+def _signed(value: str, name: str, check: Check) -> bool:
+    try:
+        return check(_anchor_payload(name), bytes.fromhex(value.removeprefix(name).strip()))
+    except ValueError:
+        return False
 
 
 def verify_stream(entries: Iterable[Entry]) -> Break | None:
@@ -87,19 +124,23 @@ def verify(entries: Iterable[Entry], check: Check, anchors: Mapping[str, str]) -
     """Check every entry, in the order of acknowledgement.
 
     `check` tells a signature of ours; `anchors` are the trailer values found in Git, each with its commit. A trailer
-    that names a checkpoint that is not here means that the ledger was cut or replaced.
+    that this ledger's key signed and that names a checkpoint that is not here means that the ledger was cut off or
+    replaced. One that it did not sign means nothing for this ledger: other state folders watch the same repository.
     """
-    walk = _Walk()
+    walk, known = _Walk(), _anchors(anchors, check)
     for entry in entries:
-        what = walk.take(entry, check, anchors)
+        what = walk.take(entry, check, known)
         if what:
             return walk.result(Break(where=f"{entry.stream}@{entry.seq}", what=what))
-    for value, commit in sorted(anchors.items()):
-        if value not in walk.met:
-            where = f"{ADMINISTRATION}@{value.partition(' ')[0]}"
-            what = f"commit {commit} carries this checkpoint, but the ledger has none like it: cut off or replaced"
+    missing = {name: anchor for name, anchor in sorted(known.items()) if name not in walk.met}
+    for name, anchor in missing.items():
+        if anchor.ours:
+            where = f"{ADMINISTRATION}@{name.partition(' ')[0]}"
+            what = (
+                f"commit {anchor.commit} carries this checkpoint, but the ledger has none like it: cut off or replaced"
+            )
             return walk.result(Break(where=where, what=what))
-    return walk.result(None)
+    return walk.result(None, len(missing))
 
 
 class _Stamp(Struct):
@@ -153,7 +194,7 @@ class _Walk:
         self.anchored: Proven | None = None
         self.met: set[str] = set()
 
-    def take(self, entry: Entry, check: Check, anchors: Mapping[str, str]) -> str:
+    def take(self, entry: Entry, check: Check, anchors: Mapping[str, _Anchor]) -> str:
         what = _wrong(self.ends.get(entry.stream), entry)
         if not what and entry.stream == ADMINISTRATION:
             what = self.prove(entry, check, anchors)
@@ -162,7 +203,7 @@ class _Walk:
             self.events += 1
         return what
 
-    def prove(self, entry: Entry, check: Check, anchors: Mapping[str, str]) -> str:
+    def prove(self, entry: Entry, check: Check, anchors: Mapping[str, _Anchor]) -> str:
         try:
             event = decode(entry)
         except Unreadable as error:
@@ -172,11 +213,11 @@ class _Walk:
         what = self.unproven(event.fact, check)
         if what:
             return what
-        value = trailer_value(event)
-        commit = anchors.get(value, "")
+        name = _name(event)
+        commit = anchors[name].commit if name in anchors else ""
         self.signed = Proven(seq=event.seq, hash=event.hash, time=event.time, events=self.events, anchor=commit)
         if commit:
-            self.met.add(value)
+            self.met.add(name)
             self.anchored = self.signed
         return ""
 
@@ -196,7 +237,7 @@ class _Walk:
             )
         return ""
 
-    def result(self, broken: Break | None) -> Verification:
+    def result(self, broken: Break | None, strangers: int = 0) -> Verification:
         covered = self.signed.events + 1 if self.signed else 0
         return Verification(
             events=self.events,
@@ -204,5 +245,6 @@ class _Walk:
             signed=self.signed,
             anchored=self.anchored,
             chained=max(0, self.events - covered),
+            strangers=strangers,
             broken=broken,
         )
