@@ -269,3 +269,37 @@ async def test_without_the_program_it_says_how_to_get_it() -> None:
 
 async def test_nothing_sealed_starts_no_program() -> None:
     assert await keyed(Path("/no/such/program")).open("shop", {}) == {}
+
+
+# --- hostile input ---------------------------------------------------------------------------------
+
+BOX = b"ENC[AES256_GCM,data:aGk=,iv:YWE=,tag:YmI=,type:str]"
+TAIL = b"sops:\n    mac: " + BOX + b'\n    lastmodified: "2026-01-01T00:00:00Z"\n    version: 3.13.3\n'
+BOMB = b"a: &a [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"%c: &%c [*%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c, *%c]\n" % (98 + i, 98 + i, *([97 + i] * 9)) for i in range(9)
+)
+HOSTILE = {
+    "aliases that multiply": BOMB + TAIL,
+    "a thousand levels": b"a: " + b"[" * 20_000 + b"]" * 20_000 + b"\n" + TAIL,
+    "no text": b"\xff\xfe\x00a: " + BOX + b"\n" + TAIL,
+    "a key twice": b"a: 1\na: 2\n" + TAIL,
+    "keys that are none": b"1: " + BOX + b"\n[a]: b\n" + TAIL,
+    "metadata of another shape": b"a: " + BOX + b"\nsops: [1]\n",
+    "metadata without keys": b"a: " + BOX + b"\n" + TAIL,
+    "a shape of groups": b"a: 1\nsops:\n    key_groups: [[1]]\n    mac: " + BOX + b"\n",
+    "a type of bytes": b"a: " + BOX.replace(b"str", b"bytes") + b"\n" + TAIL,
+    "no time": b"a: 1\nsops:\n    mac: " + BOX + b"\n    lastmodified: yesterday\n",
+    "ten megabytes": b"a: |\n    " + b"x" * (10 << 20) + b"\n" + TAIL,
+}
+
+
+@pytest.mark.parametrize("what", sorted(HOSTILE))
+async def test_hostile_files_cost_one_error_and_not_the_others(what: str, built: Path, real: Real) -> None:
+    opener, good = keyed(built, SOPS_AGE_KEY=AGE), real.encrypt("good.yaml", "a: hunter2\n")
+    try:
+        opened = await opener.open("shop", {"bad.yaml": HOSTILE[what], "good.yaml": good})
+        assert isinstance(opened["bad.yaml"], Fault)
+        assert opened["good.yaml"] == b"a: hunter2\n"
+    except NoKey as error:
+        assert str(error).startswith("bad.yaml: encrypted by SOPS, and none of the given keys opens it")
+        assert (await opener.open("shop", {"good.yaml": good}))["good.yaml"] == b"a: hunter2\n"
