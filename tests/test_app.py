@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from trueup.app import STATE_BYTES, NotUsable, pipeline_secrets, prepare_state
+from trueup.app import STATE_BYTES, NotUsable, Options, commit_states, pipeline_secrets, prepare_state
 from trueup.core.layout import Layout
 from trueup.drivers.secrets import FileVault
+from trueup.engine.loop import Watched
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
@@ -41,3 +42,11 @@ async def test_what_opens_what_git_holds_sealed_never_reaches_a_pipeline(tmp_pat
     for name in ("TOKEN", "SOPS_AGE_KEY", "SOPS_PGP_KEY", "TRUEUP_GIT_TOKEN", "TRUEUP_REMOTE_LOGINS"):
         await vault.set("shop", "", name, "x")
     assert await pipeline_secrets(vault)("shop", "default") == {"TOKEN": "x"}
+
+
+def test_a_forge_that_cannot_be_told_safely_is_named_with_the_setting() -> None:
+    environ = {"TRUEUP_FORGE": "gitea", "TRUEUP_FORGE_URL": "http://git.example.org", "TRUEUP_FORGE_TOKEN": "t0ken"}
+    options = Options(layout=Layout("/nowhere"), repositories=(), environ=environ)
+    with pytest.raises(NotUsable, match=r"commit states on gitea: .* plain http: use https .*TRUEUP_FORGE_URL") as told:
+        commit_states(options, {"s": Watched("/srv/app", "main", "app", "both")}, {})
+    assert "t0ken" not in str(told.value)

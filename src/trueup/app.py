@@ -299,7 +299,10 @@ def commit_states(
             environment=options.environment,
             base_url=options.environ.get(f"{OWN}FORGE_URL", ""),
         )
-        states[id] = forges.FORGES[product].report_to(account)
+        try:
+            states[id] = forges.FORGES[product].report_to(account)
+        except ValueError as error:
+            raise NotUsable(f"commit states on {product}: {error} ({OWN}FORGE_URL)") from error
     return states
 
 

@@ -105,6 +105,10 @@ def test_a_token_is_not_sent_in_the_clear(product: str) -> None:
     address = parse("http://git.example.org/acme/app")[0]
     with pytest.raises(ValueError, match="plain http"):
         FORGES[product].report_to(Account(address=address, token="t"))
+    with pytest.raises(ValueError, match="plain http"):  # the host that is spoken to counts, not the repository's
+        here = parse("http://127.0.0.1/acme/app")[0]
+        FORGES[product].report_to(Account(address=here, token="t", base_url="http://forge.example.org"))
+    FORGES[product].report_to(Account(address=parse("/srv/app")[0], token="t", base_url="http://127.0.0.1:3000"))
     assert "s3cret" not in repr(Account(address=address, token="s3cret"))
 
 

@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import msgspec
@@ -87,7 +87,7 @@ def check(account: Account) -> None:
     url = account.base_url or account.site
     if not account.address.host and not account.base_url:
         raise ValueError(f"{account.address.url} is no address on a forge: give the API's base URL")
-    if url.startswith("http://") and account.address.host not in _LOOPBACK:
+    if url.startswith("http://") and urlsplit(url).hostname not in _LOOPBACK:
         raise ValueError(f"a token is not sent to {url} over plain http: use https")
 
 
