@@ -128,6 +128,12 @@ async def test_a_push_that_fails_is_the_worlds_fault() -> None:
         await made.bring([web()])
 
 
+async def test_what_was_pushed_before_is_enough_while_the_registry_is_away() -> None:
+    store = Store(down="registry.example does not answer")
+    made = delivery(store, Built(pushed=True), read_setting("registry.example"))
+    await made.bring(await made.named([web()]))
+
+
 @pytest.mark.parametrize(
     ("text", "setting"),
     [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -21,6 +22,8 @@ from trueup.core.reference import ReferenceInvalid, mirror_path, parse, split
 from trueup.drivers.builders.auth import Account
 from trueup.drivers.builders.index import Entry
 from trueup.ports import BuilderDown, TargetDown
+
+log = logging.getLogger("trueup")
 
 TAG = "trueup-"
 
@@ -162,10 +165,20 @@ class Delivery:
             raise TargetDown(str(route))
         async with self._one:
             if route.push and (route.repository, entry.digest) not in self._done:
-                name = f"{route.repository}:{TAG}{entry.digest.partition(':')[2][:12]}"
-                account = await self._store.account(route.repository)
-                await self._store.deliver(name, entry.digest, entry.path, account=account, secure=route.secure)
+                await self._push(route, entry)
                 self._done.add((route.repository, entry.digest))
+
+    async def _push(self, route: Route, entry: Entry) -> None:
+        """Once a process, for an image may have been removed there. What was pushed before is enough for nodes when the
+        registry does not answer us now. Raises BuilderDown."""
+        name = f"{route.repository}:{TAG}{entry.digest.partition(':')[2][:12]}"
+        try:
+            account = await self._store.account(route.repository)
+            await self._store.deliver(name, entry.digest, entry.path, account=account, secure=route.secure)
+        except BuilderDown as error:
+            if not await asyncio.to_thread(self._index.pushed, route.repository, entry.digest):
+                raise
+            log.warning("not pushed again", extra={"image": name, "reason": str(error)})
 
 
 def renamed(each: Object, names: dict[str, str]) -> Object:
