@@ -267,6 +267,11 @@ def _absolute(url: str) -> str:
     return str(path)
 
 
+def _addresses(url: str) -> tuple[str, ...]:
+    """By what a definition may name the repository at `url`: a folder also by the addresses of its remotes."""
+    return (url, *folder.addresses(Path(url))) if Path(url).is_dir() else (url,)
+
+
 async def _role(source: Git, watched: Watched) -> str:
     """What a repository beside another one is for, by what its branch holds."""
     head = (await source.fetch()).get(watched.branch)
@@ -493,6 +498,7 @@ async def _assemble(
         unsealer=unsealer(options, vault, {id: owners.of(w.url) for id, w in watched.items()}),
         beside=beside,
         namespace=options.way.namespace or "default",
+        addresses={id: _addresses(w.url) for id, w in watched.items()},
     )
     planning = Delivered(study, target) if isinstance(target, Cluster) else study
 

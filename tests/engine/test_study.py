@@ -14,7 +14,7 @@ from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.model import BuiltImage, Place, Severity
 from trueup.core.sealed import Fault, Opened
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
-from trueup.engine.candidate import decides
+from trueup.engine.candidate import Look, decides
 from trueup.engine.planning import BundleRefused
 from trueup.engine.study import RepositoryStudy
 from trueup.ports import NoKey
@@ -216,23 +216,79 @@ async def test_no_finding_quotes_what_was_sealed() -> None:
 DEFINED = {
     "argocd/shop.yaml": (
         "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: shop, namespace: argocd}\n"
-        "spec:\n  source: {repoURL: https://git.example/acme/shop, path: config}\n  destination: {name: elsewhere}\n"
+        "spec:\n  source: {repoURL: https://git.example/acme/shop, path: config}\n"
+        "  destination: {name: in-cluster, namespace: shop}\n"
+    ),
+    "argocd/tools.yaml": (
+        "apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: tools, namespace: argocd}\n"
+        "spec:\n  source: {repoURL: git@git.example:acme/shop.git, path: examples/tools}\n"
+        "  destination: {server: https://kubernetes.default.svc, namespace: tools}\n"
     ),
     "config/c.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
+    "examples/tools/t.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: t}\n",
+    "config/not-named/d.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: below}\n",
 }
 
 
-async def test_definitions_are_never_applied_and_stop_what_they_were_to_decide() -> None:
+async def looked_at(stated: Mapping[str, str], own: str = "https://git.example/acme/shop") -> Look:
     remote = MemoryRemote()
-    look = await study_of(remote)[0].look("s", remote.push(DEFINED, "first"))
-    assert [str(o.ref) for o in look.objects] == ["configmap/c"]
-    said = {(f.severity, f.rule) for f in look.findings if f.rule.startswith("definition-")}
-    assert said == {(Severity.ERROR, "definition-not-served"), (Severity.ERROR, "definition-not-deployed")}
+    addresses = {"s": (own,)} if own else None
+    checking = checker(TODAY)
+    study = RepositoryStudy(
+        {"s": MemorySource(remote)}, {"s": "shop"}, {"s": "refs/heads/main"}, checking, addresses=addresses
+    )
+    return await study.look("s", remote.push(stated, "first"))
+
+
+def of_definitions(look: Look) -> set[tuple[Severity, str]]:
+    return {(f.severity, f.rule) for f in look.findings if f.rule.startswith("definition-")}
+
+
+async def test_what_definitions_state_is_what_runs_each_in_its_namespace() -> None:
+    look = await looked_at(DEFINED)
+    assert [(o.ref.namespace, o.ref.name) for o in look.objects] == [("shop", "c"), ("tools", "t")]
+    assert of_definitions(look) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        (
+            "repoURL: https://git.example/acme/shop",
+            "repoURL: https://git.example/acme/other",
+            "definition-not-deployed",
+        ),
+        ("name: in-cluster", "name: far-away", "definition-not-served"),
+        ("path: config}", "path: config, plugin: {name: x}}", "definition-not-served"),
+        ("path: config}", "pth: config}", "definition-field-unknown"),
+    ],
+)
+async def test_all_that_definitions_state_is_deployed_or_nothing(old: str, new: str, rule: str) -> None:
+    look = await looked_at({**DEFINED, "argocd/shop.yaml": DEFINED["argocd/shop.yaml"].replace(old, new)})
+    assert look.objects == ()
+    assert (Severity.ERROR, rule) in of_definitions(look)
+
+
+async def test_nothing_is_guessed_of_a_repository_whose_address_is_not_known() -> None:
+    look = await looked_at(DEFINED, own="")
+    assert look.objects == ()
+    assert of_definitions(look) == {(Severity.ERROR, "definition-not-deployed")}
+
+
+async def test_a_project_holds_for_what_is_deployed() -> None:
+    project = (
+        "apiVersion: argoproj.io/v1alpha1\nkind: AppProject\nmetadata: {name: default, namespace: argocd}\nspec:\n"
+        "  sourceRepos: ['*']\n  destinations: [{server: '*', namespace: '*'}]\n"
+        "  namespaceResourceBlacklist: [{group: '', kind: ConfigMap}]\n"
+    )
+    assert of_definitions(await looked_at({**DEFINED, "argocd/project.yaml": project})) == {
+        (Severity.ERROR, "definition-not-permitted")
+    }
 
 
 async def test_where_trueup_yaml_says_what_runs_definitions_are_only_noted() -> None:
-    remote = MemoryRemote()
-    stated = {**DEFINED, "trueup.yaml": "environments: [{name: prod, path: config}]\n"}
-    look = await study_of(remote)[0].look("s", remote.push(stated, "first"))
+    far = DEFINED["argocd/shop.yaml"].replace("in-cluster", "far-away")
+    stated = {"argocd/shop.yaml": far, "config/c.yaml": DEFINED["config/c.yaml"]}
+    look = await looked_at({**stated, "trueup.yaml": "environments: [{name: prod, path: config}]\n"})
     assert [str(o.ref) for o in look.objects] == ["configmap/c"]
-    assert {f.severity for f in look.findings if f.rule.startswith("definition-")} == {Severity.NOTE}
+    assert of_definitions(look) == {(Severity.NOTE, "definition-not-served")}

@@ -35,11 +35,12 @@ Spec: TypeAlias = Plain | Kustomize | Helm | Jsonnet
 
 class Part(Struct, frozen=True):
     """One thing that an application is rendered from. `repository` "" is the one that states the application; else its
-    address, at `revision`."""
+    address, at `revision`. `namespace`: of its objects that name none, "" the application's."""
 
     spec: Spec
     repository: str = ""
     revision: str = ""
+    namespace: str = ""
 
 
 class Application(Struct, frozen=True):

@@ -179,8 +179,7 @@ class Expansion:
         ]
 
     def _raw(self, path: str) -> list[Manifest]:
-        tree = self._given.folders.tree
-        rendered = plain.render(tree, self._known, (path,), kept=self._rendering.files)
+        rendered = self._plain((path,))
         if not rendered.valid:
             self._findings += [f for f in rendered.findings if f.severity is Severity.ERROR]
         return [manifest for manifest in rendered.manifests if is_definition(manifest)]
@@ -216,7 +215,11 @@ class Expansion:
         """What the ConfigMaps and Secrets hold that plain files state."""
         tree = self._given.folders.tree
         paths = [path for path in self._found.manifests if _HELD.search(self._known.get(tree[path].oid, b""))]
-        return Held(plain.render(tree, self._known, paths, kept=self._rendering.files).manifests)
+        return Held(self._plain(paths).manifests)
+
+    def _plain(self, paths: Sequence[str]) -> Rendered:
+        namespace, files = self._rendering.namespace, self._rendering.files
+        return plain.render(self._given.folders.tree, self._known, paths, namespace=namespace, kept=files)
 
 
 _HELD = re.compile(rb"kind:\s*[\"']?(ConfigMap|Secret)\b")

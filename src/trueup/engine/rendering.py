@@ -36,7 +36,7 @@ class Rendering:
     application has no other."""
 
     def __init__(self, renderer: Renderer, namespace: str = "default") -> None:
-        self.renderer, self._namespace = renderer, namespace
+        self.renderer, self.namespace = renderer, namespace
         self._docs: Docs = {}
         self.named: dict[tuple[str, Oid], tuple[str, ...]] = {}  # what kustomizations name, by path and content
         self.files: Files = {}  # plain manifests read before, by path and content
@@ -64,13 +64,14 @@ class Rendering:
         means: Means = NONE,
     ) -> Rendered:
         tree = given.folders.tree
-        namespace = self._namespace if application.namespace == "default" else application.namespace
+        namespace = part.namespace or application.namespace
+        namespace = self.namespace if namespace == "default" else namespace
         if part.repository:
             place = application.place or Place(".")
             message = f"{part.repository} is another repository, which this version does not read"
             return Rendered((), (Finding(Severity.ERROR, "render-failed", place, shown(message), "Copy it here."),))
         if isinstance(part.spec, Plain):
-            paths, files = part.spec.paths, self.files if namespace == self._namespace else None
+            paths, files = part.spec.paths, self.files if namespace == self.namespace else None
             opened = await means.opener(_sealed(paths, tree, known)) if means.opener is not None else {}
             return await asyncio.to_thread(
                 plain.render, tree, known, paths, namespace=namespace, kept=files, opened=opened

@@ -44,7 +44,8 @@ from trueup.drivers import formats
 from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
 from trueup.engine.candidate import Buildable, Look, is_required
-from trueup.engine.expansion import Expanded, Expansion
+from trueup.engine.deploying import by_definitions
+from trueup.engine.expansion import Expanded, Expansion, not_permitted
 from trueup.engine.means import NONE, Means
 from trueup.engine.planning import BundleRefused
 from trueup.engine.remotes import Beside
@@ -84,7 +85,8 @@ class Reading(Struct, frozen=True):
 class RepositoryStudy:
     """Study, Stating and Planning of the loop, over real files.
 
-    `sources` and `names` are by source id; `check` is the linter; without a `renderer` only plain manifests are read.
+    `sources` and `names` are by source id, as are `addresses`, by which definitions may name a repository; `check` is
+    the linter; without a `renderer` only plain manifests are read.
     """
 
     def __init__(
@@ -98,12 +100,14 @@ class RepositoryStudy:
         unsealer: Unsealer | None = None,
         beside: Mapping[str, Beside] | None = None,
         namespace: str = "default",
+        addresses: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self._sources, self._names, self._refs, self._check = sources, names, refs, check
         self._policy, self._unsealer, self._beside = policy or Policy(), unsealer, beside or {}
         self._kept: OrderedDict[tuple[int, str], asyncio.Task[Reading]] = OrderedDict()
         self._stated: OrderedDict[tuple[str, tuple[tuple[str, str, str], ...]], Stated | Unmatched] = OrderedDict()
         self._rendering = Rendering(renderer or Workers(None), namespace)
+        self._addresses = addresses or {}
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -132,10 +136,14 @@ class RepositoryStudy:
         if len(self._rendering.files) > KEPT_FILES:
             self._rendering.files.clear()
         given = Given(commit, Folders(tree), source.blobs)
-        return await study(given, blobs, name, self._check, self._rendering, self._means(source))
+        own = self._addresses.get(self._id(source), ())
+        return await study(given, blobs, name, self._check, self._rendering, self._means(source), own)
+
+    def _id(self, source: Source) -> str:
+        return next((i for i, s in self._sources.items() if s is source), "")
 
     def _means(self, source: Source) -> Means:
-        id = next((i for i, s in self._sources.items() if s is source), "")
+        id = self._id(source)
         opener = partial(self._unsealer.open, id) if self._unsealer is not None else None
         return Means(opener, self._beside.get(id))
 
@@ -227,14 +235,17 @@ async def study(
     """
     tree = given.folders.tree
     found, settings, wrong = await asyncio.to_thread(find, tree, blobs, name)
+    expanded = await Expansion(given, blobs, found, rendering, own).all()
+    found, said = by_definitions(found, settings, expanded, own)
+    blobs = await _with_manifests(found, given, blobs) if expanded.resolved else blobs
     rendered = Rendered(())
     for application in found.applications:
         rendered = await rendering.application(application, given, blobs, means)
     view = View(given, blobs, found, rendered, means)
     unstated = await _unstated(view, rendering)
-    expanded = await Expansion(given, blobs, found, rendering, own).all()
-    said = (*wrong, *unstated, *_of_definitions(expanded, settings))
-    reading = await asyncio.to_thread(_judged, view, settings, said, check)
+    if found.applications and expanded.resolved and not settings.environments:
+        said = (*said, *await _not_permitted(expanded, given, blobs, rendering, means))
+    reading = await asyncio.to_thread(_judged, view, settings, (*wrong, *unstated, *said), check)
     return structs.replace(reading, expanded=expanded)
 
 
@@ -250,24 +261,25 @@ async def _unstated(view: View, rendering: Rendering) -> tuple[Finding, ...]:
     return found.findings if isinstance(found, Stated) else ()
 
 
-def _of_definitions(expanded: Expanded, settings: Settings) -> tuple[Finding, ...]:
-    """What is to be said of definitions: only notes where trueup.yaml says what runs."""
-    said = (*expanded.said, *_not_deployed(expanded))
-    return tuple(structs.replace(one, severity=Severity.NOTE) for one in said) if settings.environments else said
+async def _not_permitted(
+    expanded: Expanded, given: Given, blobs: Mapping[Oid, bytes], rendering: Rendering, means: Means
+) -> tuple[Finding, ...]:
+    """The objects that a project does not permit to an application of it."""
+    projects = {project.origin.name for project in expanded.definitions.projects}
+    found: list[Finding] = []
+    for one in expanded.resolved:
+        if one.application is not None and one.stated.project in projects:
+            rendered = await rendering.application(one.application, given, blobs, means)
+            found += not_permitted(one.stated, rendered, expanded)
+    return tuple(found)
 
 
-def _not_deployed(expanded: Expanded) -> tuple[Finding, ...]:
-    """That the applications of definitions are not what `trueup up` deploys."""
-    if not expanded.resolved:
-        return ()
-    first = expanded.resolved[0].stated
-    count = len(expanded.resolved)
-    more = f" and {count - 1} more" if count > 1 else ""
-    message = f"{first.origin}{more} state what should run here, and `trueup up` does not deploy by definitions yet"
-    fix = "`trueup render NAME` prints what each gives; to have one deployed name its folder under environments."
-    return (
-        Finding(Severity.ERROR, "definition-not-deployed", first.place, message, f"{fix} See docs/definitions.md."),
-    )
+async def _with_manifests(found: Found, given: Given, blobs: Mapping[Oid, bytes]) -> Mapping[Oid, bytes]:
+    """Contents with those of manifests that a definition names in a folder that is passed over else (`examples`)."""
+    tree = given.folders.tree
+    paths = [path for application in found.applications for path in application.manifests]
+    missing = [tree[path].oid for path in paths if path in tree and tree[path].oid not in blobs]
+    return {**blobs, **await given.blobs(missing)} if missing else blobs
 
 
 def _judged(view: View, settings: Settings, wrong: Sequence[Finding], check: Check) -> Reading:

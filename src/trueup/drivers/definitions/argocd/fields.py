@@ -6,7 +6,11 @@ from trueup.core.fields import Kind, different, refused, served
 
 GROUP, VERSION, PRODUCT = "argoproj.io", "v1alpha1", "Argo CD"
 
-SHOWN = "read and shown by `trueup inspect`; `trueup up` does not deploy this resource yet"
+SHOWN = "read and shown by `trueup inspect`, and no more"
+PUSHED = (
+    "every push is deployed once its checks are green, drift is put back, and what Git no longer states is deleted, "
+    "with Trueup's own brakes, whatever this says"
+)
 ASKED = "an operation under way is no part of what should run: use `trueup sync`"
 HYDRATED = "the source hydrator commits to branches of its own: point `source` at what it writes"
 DETECTED = "a plugin is a program of the repository, and none is run: commit what it prints"
@@ -41,14 +45,21 @@ APPLICATION = Kind(
             "newest chart of this range",
             f"spec.{_SOURCES}.targetRevision",
         ),
+        *different(PUSHED, "spec.syncPolicy.automated.{enabled,prune,selfHeal,allowEmpty}"),
         *different(
-            SHOWN,
+            "only the fields that Git states are compared and put back; state none that others decide",
             "spec.ignoreDifferences[].{group,kind,name,namespace,jsonPointers,jqPathExpressions,managedFieldsManagers}",
-            "spec.info[].{name,value} spec.revisionHistoryLimit",
-            "spec.syncPolicy.automated.{enabled,prune,selfHeal,allowEmpty} spec.syncPolicy.syncOptions",
-            "spec.syncPolicy.retry.{limit,refresh} spec.syncPolicy.retry.backoff.{duration,factor,maxDuration}",
-            "spec.syncPolicy.managedNamespaceMetadata.{labels,annotations}",
         ),
+        *different(
+            "objects are applied on the server's side, and no Namespace is made that is not stated",
+            "spec.syncPolicy.syncOptions spec.syncPolicy.managedNamespaceMetadata.{labels,annotations}",
+        ),
+        *different(
+            "what fails is tried again by Trueup's own rules",
+            "spec.syncPolicy.retry.{limit,refresh} spec.syncPolicy.retry.backoff.{duration,factor,maxDuration}",
+        ),
+        *different("the ledger keeps the history", "spec.revisionHistoryLimit"),
+        *different(SHOWN, "spec.info[].{name,value}"),
         *refused(BUNDLED, f"spec.{_SOURCES}.helm.version spec.{_SOURCES}.kustomize.version"),
         *refused("credentials of a chart's repository are not passed on", f"spec.{_SOURCES}.helm.passCredentials"),
         *refused("Kustomize charts are not rendered", f"spec.{_SOURCES}.kustomize.{{kubeVersion,apiVersions}}"),

@@ -9,7 +9,13 @@ from __future__ import annotations
 from trueup.core.fields import Field, Kind, different, refused, served
 
 PRODUCT = "Flux"
-SHOWN = "read and shown by `trueup inspect`; `trueup up` does not deploy this resource yet"
+SHOWN = "read and shown by `trueup inspect`, and no more"
+PUSHED = (
+    "every push is deployed once its checks are green, drift is put back, and what Git no longer states is deleted, "
+    "with Trueup's own brakes, whatever this says"
+)
+TOGETHER = "shown; everything of a repository is rolled out together, ordered by kinds, waves and what objects use"
+HEALTHY = "a rollout counts once every object is healthy by Trueup's own rules"
 SOURCE, KUSTOMIZE, HELM = "source.toolkit.fluxcd.io", "kustomize.toolkit.fluxcd.io", "helm.toolkit.fluxcd.io"
 IMAGE, NOTIFICATION = "image.toolkit.fluxcd.io", "notification.toolkit.fluxcd.io"
 IDENTITY = "Trueup acts under its own identity and impersonates no service account"
@@ -22,7 +28,7 @@ _TARGET = "target.{group,version,kind,name,namespace,labelSelector,annotationSel
 def _common() -> tuple[Field, ...]:
     return (
         *different("a push starts it, not the clock", "spec.interval"),
-        *different(SHOWN, "spec.suspend"),
+        *different("nothing of a repository is deployed while an application in it is suspended", "spec.suspend"),
     )
 
 
@@ -113,19 +119,18 @@ KUSTOMIZATION = Kind(
             f"spec.patches[].patch spec.patches[].{_TARGET}",
             "spec.commonMetadata.{labels,annotations}",
             "spec.postBuild.substitute",
-            "spec.dependsOn[].{name,namespace}",
         ),
+        *different(TOGETHER, "spec.dependsOn[].{name,namespace}"),
+        *different(PUSHED, "spec.{prune,force,deletionPolicy,retryInterval}"),
+        *different(HEALTHY, "spec.{wait,timeout} spec.healthChecks[].{apiVersion,kind,name,namespace}",
+                   "spec.healthCheckExprs[].{apiVersion,kind,current,failed,inProgress}"),
+        *different("only the fields that Git states are compared and put back; state none that others decide",
+                   f"spec.ignore[].paths spec.ignore[].{_TARGET}"),
+        *different("what SOPS encrypted is opened with the keys that Trueup was given (docs/secrets.md)",
+                   "spec.decryption.provider spec.decryption.secretRef.name"),
         *different(
             "a ConfigMap or Secret is read where this repository states it; one that it does not state must be "
             "`optional`", "spec.postBuild.substituteFrom[].{kind,name,optional}",
-        ),
-        *different(
-            SHOWN,
-            "spec.{prune,force,wait,timeout,retryInterval,deletionPolicy}",
-            "spec.healthChecks[].{apiVersion,kind,name,namespace}",
-            "spec.healthCheckExprs[].{apiVersion,kind,current,failed,inProgress}",
-            f"spec.ignore[].paths spec.ignore[].{_TARGET}",
-            "spec.decryption.provider spec.decryption.secretRef.name",
         ),
         *refused("conditions in CEL are not evaluated yet", "spec.dependsOn[].readyExpr"),
         *refused("origins of objects are not written into them", "spec.buildMetadata"),
@@ -145,9 +150,9 @@ HELM_RELEASE = Kind(
             "spec.chart.spec.{chart,version,valuesFiles,ignoreMissingValuesFiles}",
             "spec.chart.spec.sourceRef.{apiVersion,kind,name,namespace}",
             "spec.chartRef.{apiVersion,kind,name,namespace}",
-            "spec.dependsOn[].{name,namespace}",
             "spec.install.{skipCRDs,disableSchemaValidation}",
         ),
+        *different(TOGETHER, "spec.dependsOn[].{name,namespace}"),
         *different(
             "a ConfigMap or Secret is read where this repository states it; one that it does not state must be "
             "`optional`", "spec.valuesFrom[].{kind,name,valuesKey,optional}",
@@ -156,7 +161,7 @@ HELM_RELEASE = Kind(
         *different("a push starts it, not the clock", "spec.chart.spec.interval"),
         *different("no HelmChart is made, so there is none to label", "spec.chart.metadata.{labels,annotations}"),
         *different(
-            SHOWN,
+            "objects are applied as any others: Helm keeps no release of them, and Trueup judges, stops and undoes",
             "spec.{timeout,maxHistory,storageNamespace,persistentClient} spec.waitStrategy.name",
             "spec.{install,upgrade}.{crds,disableHooks,disableWait,disableWaitForJobs,timeout,serverSideApply}",
             "spec.{install,upgrade}.{disableOpenAPIValidation,disableTakeOwnership}",

@@ -1,0 +1,64 @@
+"""What runs by definitions: every application that a repository's definitions state, as one application. Pure.
+
+Where that cannot be had whole nothing of it is deployed: a part left out would be taken for deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import structs
+
+from trueup.core.application import Application
+from trueup.core.found import Found
+from trueup.core.model import Finding, Severity
+from trueup.core.resolve import Resolved
+from trueup.core.settings import Settings
+from trueup.core.text import shown
+from trueup.engine.expansion import Expanded
+
+BY_CONVENTION = "application-unclear"  # the finding that nothing says what runs
+
+
+def by_definitions(
+    found: Found, settings: Settings, expanded: Expanded, own: Sequence[str]
+) -> tuple[Found, tuple[Finding, ...]]:
+    """What is to run, and what is to be said of it. Where trueup.yaml says what runs, definitions are only noted."""
+    said = (*expanded.said, *_whole(expanded, own))
+    if settings.environments:
+        return found, tuple(structs.replace(one, severity=Severity.NOTE) for one in said)
+    if not expanded.resolved:
+        return found, said
+    rest = tuple(one for one in found.findings if one.rule != BY_CONVENTION)
+    if any(one.severity is Severity.ERROR for one in said):
+        return structs.replace(found, applications=(), findings=rest), said
+    parts = tuple(
+        structs.replace(part, namespace=one.application.namespace)
+        for one in expanded.resolved
+        if one.application is not None
+        for part in one.application.parts
+    )
+    application = Application(found.name, parts, place=expanded.resolved[0].stated.place)
+    return structs.replace(found, applications=(application,), findings=rest), said
+
+
+def _whole(expanded: Expanded, own: Sequence[str]) -> Iterator[Finding]:
+    """Why the applications cannot be deployed as they are stated."""
+    for one in expanded.resolved:
+        if (reason := _reason(one, own)) is not None:
+            yield Finding(
+                Severity.ERROR, "definition-not-deployed", one.stated.place,
+                shown(f"{one.stated.origin} {reason}, and `trueup up` deploys all that is stated here or nothing"),
+                "Take it out, or name under `environments` of trueup.yaml the folder that is to run.",
+            )  # fmt: skip
+
+
+def _reason(one: Resolved, own: Sequence[str]) -> str | None:
+    if one.stated.suspended:
+        return "is suspended"
+    away = [part.repository for part in one.application.parts if part.repository] if one.application else []
+    if away:
+        return f"is made from {away[0]}, which is not this repository"
+    if not own:
+        return "names a repository, and which one this is, is not known"
+    return None
