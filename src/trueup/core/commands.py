@@ -40,10 +40,15 @@ def gitlab_commands(doc: Doc) -> Iterator[Command]:
         for key in ("before_script", "script", "after_script"):
             lines = dig(body, (key,))
             if isinstance(lines, str):
-                yield from _of_node(doc, (job, key), f"job {job}")
+                yield from _of_node(doc, (job, key), _gitlab_place(job))
             for index, line in enumerate(lines if isinstance(lines, list) else ()):
                 if isinstance(line, str):
-                    yield from _of_node(doc, (job, key, index), f"job {job}")
+                    yield from _of_node(doc, (job, key, index), _gitlab_place(job))
+
+
+def _gitlab_place(job: str) -> str:
+    """Source: GitLab Docs, "CI/CD YAML syntax reference", default; "Hide a job"."""
+    return "every job" if job == "default" else f"template {job}" if job.startswith(".") else f"job {job}"
 
 
 _SH = re.compile(

@@ -76,6 +76,27 @@ def test_a_gitlab_file_shows_its_jobs_by_stage() -> None:
     assert parsed.graph.jobs[0].steps[0].place.line == 12
 
 
+def test_what_a_gitlab_file_includes_is_named() -> None:
+    include = b"""include:
+  - project: acme/ci
+    file: [/a.yml, /b.yml]
+  - local: ci/test.yml
+    rules: [{if: $X}]
+  - https://git.example/c.yml
+"""
+    parsed = parse(".gitlab-ci.yml", include + GITLAB)
+    assert parsed is not None
+    told = [(f.place.line, f.message.split(" are ")[0]) for f in parsed.findings if f.rule == "gitlab-include"]
+    assert told == [
+        (2, "the jobs of project acme/ci, file /a.yml /b.yml"),
+        (4, "the jobs of local ci/test.yml"),
+        (6, "the jobs of https://git.example/c.yml"),
+    ]
+    assert {f.severity for f in parsed.findings} == {Severity.NOTE}
+    single = parse(".gitlab-ci.yml", b"include: ci/x.yml\nt: {script: [a]}\n")
+    assert single is not None and "ci/x.yml" in single.findings[1].message
+
+
 def test_hostile_files_are_named() -> None:
     parsed = parse(".gitlab-ci.yml", b"a: &a [*a]")
     assert parsed is not None and parsed.graph is None and parsed.findings

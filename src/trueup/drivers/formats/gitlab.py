@@ -5,8 +5,11 @@ Source: GitLab Docs, "CI/CD YAML syntax reference".
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from trueup.core.model import Finding, Place, Severity
 from trueup.core.pipeline import Graph, Job, Parsed, RunStep, Trigger
+from trueup.core.text import shown
 from trueup.drivers.formats.yamlnodes import Mapping, Node, Scalar, Sequence, YamlError, read
 
 GLOBALS = frozenset(
@@ -38,7 +41,22 @@ def parse(path: str, content: bytes) -> Parsed:
         "GitLab CI is shown, not run by Trueup yet",
         "keep GitLab's runners for it, or describe the required checks as a GitHub workflow",
     )
-    return Parsed(graph=_graph(path, node), findings=(note,), native=False)
+    return Parsed(graph=_graph(path, node), findings=(note, *_includes(path, node.get("include"))), native=False)
+
+
+def _includes(path: str, node: Node | None) -> Iterator[Finding]:
+    """Source: GitLab Docs, "CI/CD YAML syntax reference", include."""
+    for item in node.items if isinstance(node, Sequence) else (node,) if node is not None else ():
+        parts = item.entries if isinstance(item, Mapping) else ()
+        named = [f"{key.text} {' '.join(_texts(value))}" for key, value in parts if key.text not in ("rules", "inputs")]
+        what = shown(", ".join(named) or " ".join(_texts(item)))
+        yield Finding(
+            Severity.NOTE,
+            "gitlab-include",
+            Place(path, item.line, item.column),
+            f"the jobs of {what} are not shown: what is included is not read",
+            "nothing, while GitLab runs them",
+        )
 
 
 def _graph(path: str, node: Mapping) -> Graph:
