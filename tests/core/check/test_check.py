@@ -96,6 +96,20 @@ def test_what_an_image_stands_on_has_an_end_too(image: str, says: str) -> None:
     assert says in found.message
 
 
+def test_the_images_that_jobs_run_in_and_beside_have_an_end_too() -> None:
+    files = {
+        ".github/workflows/a.yml": b"on: push\njobs:\n  a:\n    runs-on: x\n    container: {image: 'node:16'}\n"
+        b"    services:\n      db:\n        image: postgres:11\n    steps: [{run: a}]\n  b:\n    container: ruby:2.7\n",
+        ".gitlab-ci.yml": b"image: php:7.4\nt:\n  image: {name: 'golang:1.20'}\n  services:\n  - postgres:10\n"
+        b"  - {name: 'debian:9', alias: x}\n  script: [a]\n",
+    }
+    found = [f for f in findings_of(files, today=date(2026, 11, 25)) if f.rule == "end-of-life"]
+    assert [(f.place.file[1:4], f.place.line, f.message.split(" gets")[0]) for f in found] == [
+        ("git", 5, "node 16"), ("git", 8, "postgres 11"), ("git", 11, "ruby 2.7"),
+        ("git", 1, "php 7.4"), ("git", 3, "golang 1.20"), ("git", 5, "postgres 10"), ("git", 6, "debian 9"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "image", ["python:3.13-slim-trixie", "node:24-alpine", "node:24-alpine3.23", "golang:1.26-bookworm", "postgres:16"]
 )

@@ -9,9 +9,11 @@ from datetime import date
 from trueup.core import dockerfile
 from trueup.core.check.rule import Rule, Subject
 from trueup.core.commands import github_steps
-from trueup.core.model import Finding, Place, Severity
+from trueup.core.found import Pipeline
+from trueup.core.model import Finding, Json, Place, Severity
+from trueup.core.objects import dig
 from trueup.core.reference import ReferenceInvalid, parse
-from trueup.core.yamldoc import YamlFault
+from trueup.core.yamldoc import PathStep, YamlFault
 
 END_OF_LIFE = Rule(
     "end-of-life", Severity.WARNING,
@@ -99,6 +101,8 @@ def check(subject: Subject) -> Iterator[Finding]:
     for pipeline in subject.found.pipelines:
         if pipeline.system == "github":
             yield from _workflow(subject, pipeline.path)
+        if pipeline.system in _IMAGES_OF:
+            yield from _containers(subject, pipeline)
 
 
 def _dockerfile(path: str, text: str, today: date) -> Iterator[Finding]:
@@ -121,6 +125,37 @@ def _workflow(subject: Subject, path: str) -> Iterator[Finding]:
                 product = _ACTION_INPUTS.get(name)
                 if product and isinstance(value, (str, int, float)):
                     yield from _ended(product, str(value), doc.place(*at, "with", name), subject.today)
+
+
+_IMAGES_OF: Mapping[str, tuple[str, ...]] = {"github": ("container", "services"), "gitlab": ("image", "services")}
+
+
+def _containers(subject: Subject, pipeline: Pipeline) -> Iterator[Finding]:
+    """The images that jobs run in and beside: `container:`, `image:`, `services:`."""
+    docs = subject.docs(pipeline.path)
+    for doc in () if isinstance(docs, YamlFault) else docs:
+        jobs = dig(doc.body, ("jobs",)) if pipeline.system == "github" else doc.body
+        above: tuple[PathStep, ...] = ("jobs",) if pipeline.system == "github" else ()
+        for job in jobs if isinstance(jobs, dict) else ():
+            for key in _IMAGES_OF[pipeline.system]:
+                for at, text in _named((*above, job, key), dig(jobs, (job, key))):
+                    yield from _image(text, doc.place(*at), subject.today)
+        if pipeline.system == "gitlab" and isinstance(jobs, dict):
+            for at, text in _named(("image",), jobs.get("image")):
+                yield from _image(text, doc.place(*at), subject.today)
+
+
+def _named(at: tuple[PathStep, ...], value: Json) -> Iterator[tuple[tuple[PathStep, ...], str]]:
+    """Images as text, as `{image: …}` or `{name: …}`, or several of these in a list or mapping."""
+    if isinstance(value, str):
+        yield at, value
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _named((*at, index), each)
+    elif isinstance(value, dict):
+        own = next((key for key in ("image", "name") if isinstance(value.get(key), str)), "")
+        for key in (own,) if own else [key for key, each in value.items() if isinstance(each, dict)]:
+            yield from _named((*at, key), value[key])
 
 
 def _image(text: str, place: Place, today: date) -> Iterator[Finding]:
