@@ -55,6 +55,7 @@ from trueup.drivers.renderers.worker import Limits, Workers
 from trueup.drivers.secrets.sops import Sops
 from trueup.drivers.secrets.vault import FileVault
 from trueup.drivers.sources import credentials_from, folder, signing_from
+from trueup.drivers.sources.credentials import SshKey
 from trueup.drivers.sources.git import Git, Settings
 from trueup.drivers.sources.remotes import Fetched
 from trueup.drivers.targets.host import Host
@@ -400,7 +401,8 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         renderer = Kept(workers, state.renders)
         beside: dict[str, Beside] = {}
         for id in watched:
-            fetched = remotes(options, {**options.environ, **secrets[id]}, f"{layout.remotes}/{id.rpartition('/')[2]}")
+            own, folder = {**options.environ, **secrets[id]}, f"{layout.remotes}/{id.rpartition('/')[2]}"
+            fetched = await asyncio.to_thread(remotes, options, owners.of(watched[id].url), own, folder)
             stack.push_async_callback(fetched.close)
             beside[id] = Beside(fetched, Pins(Path(layout.remotes)), renderer)
         app = await _assemble(options, state, sources, watched, vault, target, builder, way, ca, renderer, beside)
@@ -586,15 +588,17 @@ def pipeline_secrets(vault: FileVault) -> Secrets:
     return values
 
 
-def remotes(options: Options, given: Mapping[str, str], folder: str) -> Fetched:
+def remotes(options: Options, owner: str, given: Mapping[str, str], folder: str) -> Fetched:
     """What fetches for one repository, with the logins that were kept for it (`given`). Its clones are its own, in
-    `folder`: one repository reads nothing by another's login. Raises NotUsable."""
+    `folder`: one repository reads nothing by another's login. Blocking. Raises NotUsable."""
     try:
         reach = allowed(options.environ.get(f"{OWN}REMOTE_ALLOW", ""))
         kept = logins(given.get(f"{OWN}REMOTE_LOGINS", ""))
     except ValueError as error:
         raise NotUsable(f"{OWN}REMOTE_ALLOW or {OWN}REMOTE_LOGINS: {error}") from None
-    return Fetched(Path(folder), options.environ, reach, kept)
+    given = _with_files(options.layout, owner, given)
+    key = credentials_from({name: text for name, text in given.items() if name != f"{OWN}GIT_TOKEN"})
+    return Fetched(Path(folder), options.environ, reach, kept, key if isinstance(key, SshKey) else None)
 
 
 def unsealer(options: Options, vault: Vault, owned: Mapping[str, str]) -> Sops:

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from engine.test_registry import KIND
 from render.parts import Repository, made, read
-from servers.git import Repo, http_server
+from servers.git import Repo, http_server, ssh_server
 from trueup.app import checker
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.kusturl import Base
@@ -33,6 +33,7 @@ from trueup.core.reach import Allowed, allowed
 from trueup.core.render import Helm, Kustomize
 from trueup.drivers.renderers.worker import Limits, Workers
 from trueup.drivers.sources.charts import LAYER
+from trueup.drivers.sources.credentials import SshKey
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
 from trueup.drivers.sources.remotes import Fetched
 from trueup.engine.pins import Pins
@@ -192,6 +193,24 @@ async def test_a_private_base_is_read_with_its_login_alone(tmp_path: Path) -> No
             with pytest.raises(SourceError) as caught:
                 await beside.complete(Kustomize(path="k8s"), ours.given)
             assert "hunter2" not in str(caught.value)
+
+
+async def test_a_base_over_ssh_goes_by_the_key_and_host_keys_that_were_given(tmp_path: Path) -> None:
+    commit = Repo(tmp_path / "git/app.git").commit(THEIRS)
+    async with ssh_server(tmp_path / "git", tmp_path / "ssh") as server:
+        base = Base(server.url("app.git"))
+        keys = (SshKey(str(server.client_key), str(server.known_hosts)), SshKey(str(server.client_key), "/dev/null"))
+        for known, key in zip((True, False), keys, strict=True):
+            fetched = Fetched(tmp_path / f"kept-{known}", ENVIRONMENT, HERE, Logins(), key)
+            try:
+                if known:
+                    assert await fetched.commit(base) == commit
+                    assert "base/web.yaml" in await fetched.tree(base, commit)
+                else:
+                    with pytest.raises(SourceError, match="host key"):
+                        await fetched.commit(base)
+            finally:
+                await fetched.close()
 
 
 @pytest.mark.parametrize(

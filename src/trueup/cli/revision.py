@@ -111,7 +111,7 @@ async def _means(where: Layout, repository: str, renderer: Renderer, *, keys: bo
             except ValueError as error:
                 raise NotUsable(str(error)) from None
             given = {**options.environ, **await vault.values(owner, options.environment)}
-            fetched = remotes(options, given, f"{folder}/{child_id('remote', owner).rpartition('/')[2]}")
+            fetched = remotes(options, owner, given, f"{folder}/{child_id('remote', owner).rpartition('/')[2]}")
         opener = partial(unsealer(options, vault, {"": owner}).open, "") if keys else None
         try:
             yield Means(opener, Beside(fetched, Pins(Path(folder)), renderer))

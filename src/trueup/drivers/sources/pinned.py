@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from trueup.drivers.sources.credentials import (
     Config,
     Credentials,
     HostCredentials,
+    SshKey,
     Token,
     base_environment,
     config_environment,
@@ -39,11 +41,19 @@ _PROXIES = re.compile(r"(https?|all|no)_proxy", re.I)
 
 
 class Pinned:
-    """Clones below `folder`, one a repository. `await close()` when done."""
+    """Clones below `folder`, one a repository. `ssh` is the key that ssh goes by, if not by what the machine has.
+    `await close()` when done."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], allowed: Allowed, logins: Logins) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        allowed: Allowed,
+        logins: Logins,
+        ssh: SshKey | None = None,
+    ) -> None:
         direct = {name: value for name, value in environment.items() if not _PROXIES.fullmatch(name)}
-        self._folder, self._allowed, self._logins = folder, allowed, logins
+        self._folder, self._allowed, self._logins, self._key = folder, allowed, logins, ssh
         self._environment = base_environment(direct) | {
             "GIT_ALLOW_PROTOCOL": "https:http:ssh",
             "GIT_CEILING_DIRECTORIES": str(folder.absolute()),
@@ -130,8 +140,10 @@ class Pinned:
         return done.out.decode(errors="surrogateescape")
 
     def _credentials(self, where: address.Address) -> Credentials:
+        if where.scheme == "ssh":
+            return self._key or HostCredentials()
         netloc = f"{where.host}:{where.port}" if where.port else where.host
-        found = self._logins.of(netloc, where.path) if where.scheme != "ssh" else None
+        found = self._logins.of(netloc, where.path)
         return Token(secret=found.password, username=found.username) if found else HostCredentials()
 
 
@@ -143,7 +155,10 @@ def _direct(where: address.Address, port: int, near: Sequence[str]) -> Config:
 
 
 def _ssh(where: address.Address, near: str) -> str:
-    return f"ssh -o HostName={near} -o HostKeyAlias={where.host}" if where.scheme == "ssh" else "ssh"
+    if where.scheme != "ssh":
+        return "ssh"
+    named = where.host if where.port in (0, PORTS["ssh"]) else f"[{where.host}]:{where.port}"  # as in known_hosts
+    return f"ssh {shlex.join(['-o', f'HostName={near}', '-o', f'HostKeyAlias={named}'])}"
 
 
 def _shown(base: Base) -> str:

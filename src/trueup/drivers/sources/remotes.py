@@ -10,6 +10,7 @@ from trueup.core.logins import Logins
 from trueup.core.model import Oid, Tree
 from trueup.core.reach import Allowed
 from trueup.drivers.sources.charts import Charts
+from trueup.drivers.sources.credentials import SshKey
 from trueup.drivers.sources.pinned import Pinned
 from trueup.drivers.sources.web import Web, shown
 from trueup.ports import Archive, RemoteRefused, SourceError
@@ -18,9 +19,16 @@ from trueup.ports import Archive, RemoteRefused, SourceError
 class Fetched:
     """The port `Remotes`. Clones are kept below `folder`, which may vanish between two runs. `close` it when done."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], allowed: Allowed, logins: Logins) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        allowed: Allowed,
+        logins: Logins,
+        ssh: SshKey | None = None,
+    ) -> None:
         self._web = Web(allowed, logins)
-        self._git = Pinned(folder / "git", environment, allowed, logins)
+        self._git = Pinned(folder / "git", environment, allowed, logins, ssh)
         self._charts = Charts(self._web)
 
     async def close(self) -> None:
