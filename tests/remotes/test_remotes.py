@@ -303,6 +303,18 @@ async def test_a_revision_without_remote_parts_is_left_as_it_is(tmp_path: Path) 
         assert await beside.complete(Kustomize(path=""), ours.given) is ours.given
 
 
+async def test_a_kustomization_that_names_nothing_elsewhere_is_read_once(tmp_path: Path) -> None:
+    ours = Repository({
+        "a/kustomization.yaml": "namespace: a\nresources: [../base]\n",
+        "base/kustomization.yaml": "resources: [web.yaml]\n", "base/web.yaml": WEB,
+    })  # fmt: skip
+    async with fetching(tmp_path) as beside:
+        assert await beside.complete(Kustomize(path="a"), ours.given) is ours.given
+        assert len(ours.asked) == 2
+        assert await beside.complete(Kustomize(path="a"), ours.given) is ours.given
+        assert len(ours.asked) == 2
+
+
 # --- charts ----------------------------------------------------------------------------------------
 
 CHILD = {

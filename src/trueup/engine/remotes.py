@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import posixpath
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import msgspec
 from msgspec import Struct, structs
@@ -26,6 +27,7 @@ from trueup.ports import Given, RemoteRefused, Remotes, Renderer, RenderFailed
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 MOST = 200  # remote parts of one render
+KEPT = 20_000  # kustomizations known to name nothing elsewhere
 FILE = 0o100644
 
 
@@ -35,10 +37,11 @@ class Beside:
 
     def __init__(self, remotes: Remotes, pins: Pins, renderer: Renderer | None = None) -> None:
         self._remotes, self._pins, self._renderer = remotes, pins, renderer
+        self._local: Local = {}
 
     async def complete(self, asked: Asked, given: Given) -> Given:
         """`given`, with what `asked` names elsewhere. Raises RenderFailed, RendererDown, SourceError."""
-        work = _Work(self._remotes, self._pins, given, self._renderer)
+        work = _Work(self._remotes, self._pins, given, self._renderer, self._local)
         if isinstance(asked, Kustomize):
             await work.kustomization(asked.path, asked.restrict)
         elif isinstance(asked, Helm):
@@ -48,9 +51,19 @@ class Beside:
     async def mount(self, away: Away, given: Given) -> tuple[Given, str]:
         """`given` with a repository or a chart beside it, and the folder that it lies in. Raises RemoteRefused,
         SourceError."""
-        work = _Work(self._remotes, self._pins, given, self._renderer)
+        work = _Work(self._remotes, self._pins, given, self._renderer, self._local)
         where = await work.mount(away)
         return await work.given(), where
+
+
+class _Local(Struct, frozen=True):
+    """What a kustomization lists that names nothing elsewhere."""
+
+    entries: tuple[str, ...]
+    namespace: str
+
+
+Local: TypeAlias = dict[Oid, _Local]
 
 
 class _Here(Struct, frozen=True):
@@ -66,8 +79,8 @@ class _Here(Struct, frozen=True):
 class _Work:
     """One completion."""
 
-    def __init__(self, remotes: Remotes, pins: Pins, given: Given, renderer: Renderer | None) -> None:
-        self._renderer = renderer
+    def __init__(self, remotes: Remotes, pins: Pins, given: Given, renderer: Renderer | None, local: Local) -> None:
+        self._renderer, self._local = renderer, local
         self._remotes, self._pins, self._before = remotes, pins, given
         self._revision = given.pins or given.name
         self._tree: dict[str, TreeEntry] | Tree = given.folders.tree
@@ -167,7 +180,8 @@ class _Work:
 
     async def kustomization(self, path: str, restrict: bool) -> None:
         """Walk from a kustomization to all that it names, here and elsewhere."""
-        waiting, seen = [_Here(path, "", "", restrict)], dict[str, str]()
+        mount = "/".join(path.split("/")[:3]) if path.startswith(f"{BESIDE}/") else ""
+        waiting, seen = [_Here(path, mount, "", restrict)], dict[str, str]()
         while waiting:
             here = waiting.pop()
             folder, above = here.folder, here.namespace
@@ -176,14 +190,29 @@ class _Work:
                 continue
             seen[folder] = above
             file = next((f for n in KUSTOMIZATIONS if (f := posixpath.join(folder, n)) in self._tree), "")
+            known = self._local.get(self._tree[file].oid) if file and not here.mount else None
+            if known is not None:
+                waiting += [structs.replace(here, folder=at, namespace=known.namespace or above)
+                            for text in known.entries if (at := bases.below(folder, text)) is not None]  # fmt: skip
+                continue
             doc = await self._read(file) if file else None
             if doc is not None:
+                self._remember(self._tree[file].oid, doc)
                 own = str(doc.body.get("namespace") or "") if isinstance(doc.body, dict) else ""
                 here = structs.replace(here, namespace=own or above)
                 onward = await self._entries(doc, here)
                 if self._renderer is not None:
                     await self._inflate(await self._read(file) or doc, here, self._renderer)
                 waiting += [structs.replace(here, folder=where, mount=within) for where, within in onward]
+
+    def _remember(self, oid: Oid, doc: Doc) -> None:
+        """That a kustomization names nothing elsewhere: it is not read again."""
+        body = doc.body if isinstance(doc.body, dict) else {}
+        texts = tuple(entry.text for entry in bases.entries(doc))
+        if len(self._local) > KEPT:
+            self._local.clear()
+        if not body.get("helmCharts") and all(kusturl.read(text) is None for text in texts):
+            self._local[oid] = _Local(texts, str(body.get("namespace") or ""))
 
     def _once(self, folder: str, before: str, now: str) -> None:
         """A chart without a namespace takes that of whoever lists its kustomization: of one, not of two."""
