@@ -26,10 +26,16 @@ pytestmark = pytest.mark.integration
 
 ENTRY = {"k8s/prod/kustomization.yaml": OVERLAY["k8s/prod/kustomization.yaml"]
          + "images:\n- name: example.org/acme/web\n  newTag: latest # written by Trueup\n"}  # fmt: skip
+DEV = {"k8s/dev/kustomization.yaml": "resources: [../base]\n",
+       "trueup.yaml": "environments: [{name: production, path: k8s/prod}]\n"}  # fmt: skip
+VALUES = {"prod.yaml": "replicas: 3\n",
+          "trueup.yaml": "environments: [{name: production, path: chart, values: [prod.yaml]}]\n"}  # fmt: skip
 LAYOUTS = {
     "an entry of images": (OVERLAY | ENTRY, "k8s/prod/kustomization.yaml"),
     "a manifest of a base": (OVERLAY, "k8s/base/web.yaml"),
+    "a new entry of images": (OVERLAY | DEV, "k8s/prod/kustomization.yaml"),
     "values of a chart": (CHART, "chart/values.yaml"),
+    "values of an environment": (CHART | VALUES, "prod.yaml"),
     "Jsonnet": (JSONNET, "main.jsonnet"),
 }
 every = pytest.mark.parametrize(("files", "path"), LAYOUTS.values(), ids=LAYOUTS)
