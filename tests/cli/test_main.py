@@ -57,7 +57,7 @@ def test_every_option_has_a_help(path: str, command: click.Command) -> None:
             assert parameter.help, f"{path} {parameter.opts[0]} has no help"
 
 
-@pytest.mark.parametrize("command", ["status", "history", "why", "check", "inspect", "plan", "doctor"])
+@pytest.mark.parametrize("command", ["status", "history", "why", "logs", "check", "inspect", "plan", "doctor"])
 def test_reading_commands_speak_json(command: str) -> None:
     found = program.get_command(click.Context(program), command)
     assert found is not None

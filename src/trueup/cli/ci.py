@@ -65,14 +65,18 @@ def cancel(which: str, why: str, state: str | None, output: str) -> None:
 @click.option("--follow", "-f", is_flag=True, help="Go on until the run ends.")
 @click.option("--tail", type=int, default=0, help="Only the last lines.")
 @state_option
-def logs(which: str, job: str, follow: bool, tail: int, state: str | None) -> None:
-    """The log of a run: by its id, the newest of a workflow, or the newest of all."""
+@output_option
+def logs(which: str, job: str, follow: bool, tail: int, state: str | None, output: str) -> None:
+    """The log of a run: by its id, the newest of a workflow, or the newest of all.
+
+    With --output json each line is an object: of (the job), time, text.
+    """
     from trueup.cli.logs import copy
     from trueup.core.running import LogQuery
 
     where = layout(state)
     found = run(find(where, which))
-    copy(where, LogQuery(run=found.id, job=job, follow=follow, tail=tail))
+    copy(where, LogQuery(run=found.id, job=job, follow=follow, tail=tail), output)
 
 
 def newest(known: Chronicle) -> list[RunView]:

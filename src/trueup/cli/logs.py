@@ -10,8 +10,9 @@ import click
 
 from trueup.api.client import Denied, NotRunning, connect
 from trueup.cli import reading
-from trueup.cli.common import layout, run, state_option
+from trueup.cli.common import layout, output_option, run, state_option
 from trueup.cli.errors import Away, Stop, Unknown
+from trueup.cli.loglines import AsJson, Sink
 from trueup.core.layout import Layout
 from trueup.core.running import LogQuery, NoSuchLog
 
@@ -24,8 +25,13 @@ from trueup.core.running import LogQuery, NoSuchLog
 @click.option("--follow", "-f", is_flag=True, help="Go on as more is printed.")
 @click.option("--tail", type=int, default=0, help="Only the last lines.")
 @state_option
-def logs(object: str, application: str, which: str, job: str, follow: bool, tail: int, state: str | None) -> None:
+@output_option
+def logs(
+    object: str, application: str, which: str, job: str, follow: bool, tail: int, state: str | None, output: str
+) -> None:
     """What running containers print; with --run, what a pipeline's job printed.
+
+    With --output json each line is an object: of (pod or job), time (a job's), text.
 
     \b
     Examples:
@@ -40,10 +46,10 @@ def logs(object: str, application: str, which: str, job: str, follow: bool, tail
         if object:
             raise click.UsageError("an object and --run are two questions: ask one")
         found = run(find(where, which))
-        copy(where, LogQuery(run=found.id, job=job, follow=follow, tail=tail))
+        copy(where, LogQuery(run=found.id, job=job, follow=follow, tail=tail), output)
         return
     id = run(_application(where, application))
-    copy(where, LogQuery(application=id, object=object, follow=follow, tail=tail))
+    copy(where, LogQuery(application=id, object=object, follow=follow, tail=tail), output)
 
 
 async def _application(where: Layout, name: str) -> str:
@@ -59,13 +65,17 @@ async def _application(where: Layout, name: str) -> str:
     return ids[0]
 
 
-def copy(where: Layout, query: LogQuery) -> None:
+def copy(where: Layout, query: LogQuery, output: str = "text") -> None:
     """Copy a log to standard output as it comes. A run's kept log needs no running `trueup up`."""
-    run(_copy(where, query))
+    if output == "text":
+        run(_copy(where, query, sys.stdout.buffer))
+        return
+    lines = AsJson(sys.stdout.buffer, jobs=bool(query.run))
+    run(_copy(where, query, lines))
+    lines.end()
 
 
-async def _copy(where: Layout, query: LogQuery) -> None:
-    out = sys.stdout.buffer
+async def _copy(where: Layout, query: LogQuery, out: Sink) -> None:
     try:
         async for chunk in _parts(where, query):
             out.write(chunk)
@@ -77,7 +87,7 @@ async def _copy(where: Layout, query: LogQuery) -> None:
     except NotRunning as error:
         if not query.run:
             raise Away(f"{error} (containers are asked through it)") from error
-        _kept(where, query)
+        _kept(where, query, out)
 
 
 async def _parts(where: Layout, query: LogQuery) -> AsyncIterator[bytes]:
@@ -86,7 +96,7 @@ async def _parts(where: Layout, query: LogQuery) -> AsyncIterator[bytes]:
             yield chunk
 
 
-def _kept(where: Layout, query: LogQuery) -> None:
+def _kept(where: Layout, query: LogQuery, out: Sink) -> None:
     folder = Path(where.logs) / query.run.rpartition("/")[2]
     found = sorted(p for p in folder.glob("*.log") if query.job in ("", p.stem)) if folder.is_dir() else []
     if not found:
@@ -94,7 +104,7 @@ def _kept(where: Layout, query: LogQuery) -> None:
         raise Unknown(f"{query.run} has no log of {query.job!r}; there is: {jobs}" if jobs else "its log is not kept")
     for path in found:
         if len(found) > 1:
-            sys.stdout.buffer.write(f"=== {path.stem}\n".encode())
+            out.write(f"=== {path.stem}\n".encode())
         lines = path.read_bytes().splitlines(keepends=True)
-        sys.stdout.buffer.writelines(lines[-query.tail :] if query.tail else lines)
-    sys.stdout.buffer.flush()
+        out.write(b"".join(lines[-query.tail :] if query.tail else lines))
+    out.flush()

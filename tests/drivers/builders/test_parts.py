@@ -113,6 +113,7 @@ def test_the_reason_names_the_line(said: str, expected: str) -> None:
     "line",
     [
         "Error: writing blob: write /var/lib/containers/x: no space left on device",
+        'Error: building at STEP "COPY x .": deleting build container "dda": identifier is not a container',
         "WARNING: Retrying after connection broken by 'NewConnectionError(...)': /simple/flask/",
         "E: Failed to fetch http://example.org/x  Could not resolve 'example.org'",
         "curl: (6) Could not resolve host: example.org",
@@ -124,7 +125,10 @@ def test_the_world_is_recognised_in_a_steps_own_words(line: str) -> None:
     assert faults.world(["STEP 2/2: RUN x", line, "Error: exit status 1"])
 
 
-@pytest.mark.parametrize("line", ["ConnectionRefusedError: [Errno 111] refused", "401 != 200", "timeout in test_slow"])
+@pytest.mark.parametrize(
+    "line",
+    ["ConnectionRefusedError: [Errno 111] refused", "401 != 200", "timeout in test_slow", "identifier is not a layer"],
+)
 def test_a_failing_test_is_not_the_worlds_fault(line: str) -> None:
     assert faults.world(["STEP 2/2: RUN pytest", line, "Error: exit status 1"]) == ""
 

@@ -16,6 +16,10 @@ _ALWAYS_WORLD: tuple[tuple[str, str], ...] = (
     (r"read-only file system.*(containers/storage|/registry)", "the storage is read-only: look at `dmesg`"),
     (r"input/output error", "the disk has errors: look at `dmesg`"),
     (r"cannot allocate memory", "the machine is out of memory: stop something, or add memory"),
+    (
+        r"^Error: .*(identifier is not a (container|layer|image)|container not known|layer not known)",
+        "somebody removed what was being built with (`buildah rm -a`, `podman system prune`): it is built again",
+    ),
 )
 _NETWORK: tuple[tuple[str, str], ...] = (
     (
