@@ -142,6 +142,19 @@ async def test_what_cannot_be_stated_runs_pinned_and_is_told_with_what_to_do(
     assert (await read.bundle())["image"].endswith("@" + DIGEST)
 
 
+async def test_one_repository_written_in_two_ways_is_stated_in_both(workers: Workers) -> None:
+    second = WEB.replace("name: web\nspec", "name: two\nspec").replace("example.org/acme/web", "docker.io/acme/web")
+    first = WEB.replace("example.org/acme/web", "acme/web")
+    files = {"k8s/kustomization.yaml": "resources: [a.yaml, b.yaml]\nimages:\n- {name: acme/web, newTag: v1}\n",
+             "k8s/a.yaml": first, "k8s/b.yaml": second}  # fmt: skip
+    image = type(IMAGE)("acme/web", "abc", DIGEST, "k", IMAGE.place)
+    read = Read(files, workers)
+    edits = await read.study.edits(read.source, read.commit, (image,))
+    stated = Read({**files, **{path: data.decode() for path, data in edits.items()}}, workers)
+    (now,) = {split(use.text)[2] for one in (await stated.reading()).rendered.objects for use in one.images}
+    assert now == DIGEST
+
+
 async def test_several_images_and_plain_bytes_around_them_are_kept(workers: Workers) -> None:
     """Line ends, a byte order mark, comments and a missing last newline stay as they are."""
     lines = (

@@ -185,10 +185,10 @@ def only_image(before: Sequence[Object], after: Sequence[Object], sought: Sought
     changed = False
     for was, now in zip(before, after, strict=True):
         for old, new in zip(was.images, now.images, strict=False):
-            repository, _, digest = split(new.text)
-            if repository_of(old.text) != wanted:
-                continue
-            if repository != split(old.text)[0] or digest != sought.image.digest:
+            written, (repository, _, digest) = split(old.text)[0], split(new.text)
+            if repository_of(old.text) == wanted and repository != written:
+                return False
+            if written == sought.repository and digest != sought.image.digest:
                 return False
             changed |= old.text != new.text
         if _without(was.body, wanted) != _without(now.body, wanted):
