@@ -5,13 +5,14 @@ Source: Argo CD v3.5.7, applicationset/generators and docs/operator-manual/appli
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from trueup.core.definition import Generator
 from trueup.core.manifests import Manifest
-from trueup.core.model import Finding, Json, Oid, Severity
+from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import Malformed, dig, make_object
 from trueup.core.params import (
     Params,
@@ -35,8 +36,6 @@ from trueup.ports import Given, Renderer, RenderFailed
 
 MOST = 10_000  # applications of one set
 FINALIZER = "resources-finalizer.argocd.argoproj.io"
-
-Contents = Callable[[Sequence[Oid]], Awaitable[Mapping[Oid, bytes]]]
 
 
 class Made(Struct, frozen=True):
@@ -79,14 +78,14 @@ class _Set:
     async def all(self) -> list[Json]:
         bodies: list[Json] = []
         for generator in self._spec.get("generators") or ():
+            if len(bodies) > MOST:
+                raise Unfit(f"it makes more than {MOST} applications")
             for kind in _kinds(generator):
                 template = filled_from(dig(generator, (kind, "template")), self._spec["template"])
                 bodies += await self._bodies(template, await self._params(generator, kind))
-        names = [body["metadata"]["name"] for body in bodies]
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        names = Counter(str(dig(body, ("metadata", "name"))) for body in bodies)
+        if twice := next((name for name, count in names.items() if count > 1), None):
             raise Unfit(f"it makes the application {twice} more than once: let the name hold what tells them apart")
-        if len(bodies) > MOST:
-            raise Unfit(f"it makes {len(bodies)} applications, and {MOST} are the most")
         return bodies
 
     async def _bodies(self, template: Json, params: Sequence[Params]) -> list[Json]:
@@ -179,6 +178,8 @@ class _Set:
         for first in await self._inner(generators[0]):
             second = await self._interpolated(generators[1], first)
             found += [combined(first, params, self._nested) for params in await self._inner(second)]
+            if len(found) > MOST:
+                raise Unfit(f"a matrix of it makes more than {MOST} sets of parameters")
         return found
 
     async def _interpolated(self, generator: Json, params: Params) -> Json:
