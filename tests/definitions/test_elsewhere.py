@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from core.test_archive import packed
-from remotes.test_remotes import serving
+from remotes.test_remotes import fetching, serving
+from render.parts import PROGRAM
 from servers.git import Repo, http_server
+from trueup.app import checker
 from trueup.cli import defined
 from trueup.cli.common import layout
 from trueup.cli.errors import Stop
-from trueup.core.model import Json
+from trueup.core.model import BuiltImage, Json, Place, Severity
+from trueup.drivers.renderers.worker import Limits, Workers
+from trueup.drivers.sources.memory import MemoryRemote, MemorySource
+from trueup.engine.study import RepositoryStudy
 
 pytestmark = pytest.mark.integration
 
@@ -117,3 +123,34 @@ async def test_a_chart_with_values_and_a_base_of_another_repository(tmp_path: Pa
         files = {"shop.yaml": ARGO.format(charts=charts, git=server.url("acme/conf.git"))}
         made = await rendered(tmp_path, files, "shop")
     assert made == [config("base", "shop", at="v1"), config("shop", "shop", level="error", size="1")]
+
+
+async def test_the_loop_deploys_what_is_elsewhere_and_edits_none_of_it(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "git/acme/conf.git")
+    workload = (
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: base}\nspec:\n  selector: {matchLabels: {a: b}}\n"
+        "  template:\n    metadata: {labels: {a: b}}\n"
+        "    spec: {containers: [{name: c, image: example.org/acme/app:1}]}\n"
+    )
+    first = repo.commit({"env/prod.yaml": "level: error\n", "base/c.yaml": workload})
+    repo.git("tag", "v1", first)
+    chart = {"index.yaml": INDEX, "web-1.2.0.tgz": packed(CHART)}
+    limits = Limits(memory_bytes=512 << 20, time_s=30, uid=65534)
+    async with http_server(tmp_path / "git") as server, serving(chart) as charts, fetching(tmp_path / "kept") as beside:
+        async with Workers(PROGRAM, size=1, limits=limits) as workers:
+            remote = MemoryRemote()
+            source = MemorySource(remote)
+            study = RepositoryStudy(
+                {"s": source}, {"s": "shop"}, {"s": "refs/heads/main"}, checker(date(2026, 1, 1)),
+                renderer=workers, beside={"s": beside}, addresses={"s": ("https://git.example/acme/own",)},
+            )  # fmt: skip
+            commit = remote.push({"shop.yaml": ARGO.format(charts=charts, git=server.url("acme/conf.git"))}, "first")
+            look = await study.look("s", commit)
+            assert [f for f in look.findings if f.severity is Severity.ERROR] == []
+            assert [(o.ref.kind, o.ref.namespace, o.ref.name) for o in look.objects] == [
+                ("ConfigMap", "shop", "shop"), ("Deployment", "shop", "base"),
+            ]  # fmt: skip
+            image = BuiltImage("example.org/acme/app", "2", f"sha256:{'a' * 64}", "k", Place("Dockerfile"))
+            assert await study.edits(source, commit, (image,)) == {}
+            reading = await study.read(source, commit)
+            assert set(reading.tree) == {"shop.yaml"}

@@ -13,12 +13,13 @@ from trueup.core.layout import Layout
 from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, Json, Severity
 from trueup.core.objects import order
-from trueup.core.resolve import Away, Resolved, elsewhere, resolve_one
+from trueup.core.resolve import Resolved
 from trueup.engine.definitions import is_named
+from trueup.engine.elsewhere import lay_beside
 from trueup.engine.expansion import not_permitted
 from trueup.engine.rendering import Rendering
 from trueup.engine.study import Reading
-from trueup.ports import Given, RemoteRefused
+from trueup.ports import Given
 
 # API groups of Kubernetes itself: whether their kinds have a namespace is known without a cluster
 _BUILT_IN = frozenset({"", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "rbac.authorization.k8s.io"})
@@ -58,17 +59,10 @@ def _named(reading: Reading, name: str) -> Resolved:
 async def _laid_beside(one: Resolved, reading: Reading) -> tuple[Resolved, Given]:
     """With what the application is made from elsewhere fetched, pinned and laid beside this repository."""
     given, beside, expanded = reading.view.given, reading.view.means.beside, reading.expanded
-    away = elsewhere(one.stated, expanded.definitions, expanded.repository) if expanded is not None else ()
-    if beside is None or expanded is None or not away:
+    if beside is None or expanded is None:
         return one, given
-    mounts: dict[Away, str] = {}
-    for each in away:
-        try:
-            given, mounts[each] = await beside.mount(each, given)
-        except RemoteRefused as error:
-            raise Stop(f"{one.stated.place}: {error}. Correct the address, the revision or the version.") from error
-    repository = structs.replace(expanded.repository, folders=given.folders, mounts=mounts)
-    return resolve_one(one.stated, expanded.definitions, repository), given
+    whole, given = await lay_beside(structs.replace(expanded, resolved=(one,)), given, beside)
+    return whole.resolved[0], given
 
 
 async def _rendered(application: Application, reading: Reading, given: Given, rendering: Rendering) -> Rendered:

@@ -141,6 +141,10 @@ class _Work:
         return Resolved(stated, Application(stated.origin.name, tuple(parts), namespace=namespace, place=stated.place))
 
     def elsewhere(self, stated: Stated) -> Iterator[Away]:
+        """Nothing of what is not served or permitted whatever it is made from: that is never fetched."""
+        project = self._projects.get(stated.project)
+        if stated.destination.server or stated.destination.name or (project and any(_not_permitted(project, stated))):
+            return
         for source in stated.sources:
             with contextlib.suppress(_Unserved):
                 address, found = self._address(stated, source)

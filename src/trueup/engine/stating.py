@@ -20,6 +20,7 @@ from trueup.core.model import BuiltImage, Finding, Json, Object, Oid, Severity, 
 from trueup.core.objects import containers
 from trueup.core.reference import split
 from trueup.core.render import Folders
+from trueup.core.resolve import BESIDE
 from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
 from trueup.core.writeback import Attempt, Files, Sought, attempts, paths_in, shared, what_to_do
@@ -94,6 +95,8 @@ class _Work:
 
     async def splice(self, bound: Bound) -> None:
         for path, splices in splices_by_file(bound.splices).items():
+            if path.startswith(BESIDE):
+                continue  # another repository's file
             data = await self._read(path)
             try:
                 spliced = splice(data, splices)
@@ -137,7 +140,8 @@ class _Work:
     async def _files(self, part: Part) -> Files:
         found = self._view.found
         tree = self._view.given.folders.tree
-        paths = [p for p in self._view.rendered.read if p in tree and tree[p].size_bytes <= READ_BYTES]
+        ours = [p for p in self._view.rendered.read if p in tree and not p.startswith(BESIDE)]
+        paths = [p for p in ours if tree[p].size_bytes <= READ_BYTES]
         texts = {path: self.edits.get(path) or await self._read(path) for path in paths}
         texts = {path: data for path, data in texts.items() if not is_sealed(path, data)}  # an edit would break its MAC
         used = frozenset[str]()

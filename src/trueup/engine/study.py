@@ -45,6 +45,7 @@ from trueup.drivers.definitions import convention
 from trueup.drivers.renderers.worker import Workers
 from trueup.engine.candidate import Buildable, Look, is_required
 from trueup.engine.deploying import by_definitions
+from trueup.engine.elsewhere import lay_beside, without_beside
 from trueup.engine.expansion import Expanded, Expansion, not_permitted
 from trueup.engine.means import NONE, Means
 from trueup.engine.planning import BundleRefused
@@ -71,7 +72,8 @@ class Reading(Struct, frozen=True):
 
     @property
     def tree(self) -> Tree:
-        return self.view.given.folders.tree
+        """The commit's own files."""
+        return without_beside(self.view.given.folders).tree
 
     @property
     def found(self) -> Found:
@@ -236,6 +238,8 @@ async def study(
     tree = given.folders.tree
     found, settings, wrong = await asyncio.to_thread(find, tree, blobs, name)
     expanded = await Expansion(given, blobs, found, rendering, own).all()
+    if means.beside is not None and own and not settings.environments:
+        expanded, given = await lay_beside(expanded, given, means.beside)
     found, said = by_definitions(found, settings, expanded, own)
     blobs = await _with_manifests(found, given, blobs) if expanded.resolved else blobs
     rendered = Rendered(())
