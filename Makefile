@@ -1,6 +1,6 @@
 # `make setup` leaves a working .venv/bin/trueup; `make demo` shows it; `make check` is what CI runs.
 .POSIX:
-.PHONY: help setup dev packages testing lint types test integration render sops cluster check demo demo-kubernetes bench wheel lock pictures clean
+.PHONY: help setup dev packages testing lint types test integration render sops cluster check demo demo-kubernetes bench bench-kubernetes wheel lock pictures clean
 
 VENV = .venv
 BIN = $(VENV)/bin
@@ -57,6 +57,10 @@ demo-kubernetes: dev testing ## the same on a Kubernetes of its own, with real p
 bench: dev packages render ## ratios measured in one run, into docs/performance.md (root or sudo)
 	@scripts/packages busybox-static gcc libc6-dev
 	$(BIN)/python bench --write docs/performance.md
+
+bench-kubernetes: dev ## ratios on a real API server built from Go modules, into docs/kubernetes.md
+	$(BIN)/python bench kubernetes.apply kubernetes.calm kubernetes.noise kubernetes.drift kubernetes.memory \
+		--write docs/kubernetes.md
 
 wheel: dev ## dist/*.whl with the render worker where Go is there, proven in a fresh environment
 	@PYTHON=$(BIN)/python scripts/wheel

@@ -1,4 +1,5 @@
 """Every benchmark, or those named, each in a process of its own; then one table of name, value, unit, ratio and goal.
+Those of `kubernetes.` build a control plane with Go and run only when they are named.
 
     python bench [NAME ...] [--write docs/performance.md]
 
@@ -113,6 +114,40 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
     "help": (
         Figure("python -c 'import click'", "import click s", "ms", factor=1000),
         Figure("trueup --help", "trueup --help s", "ms", "ratio", "<= 2", 1000),
+    ),
+    "kubernetes.apply": (
+        Figure("first apply of 10,000 objects, requests", "requests/s", "/s", "throughput", ">= 0.8"),
+        Figure("a bare client with the same bodies", "bare requests/s", "/s"),
+        Figure("its CPU, to the API server's", "cpu s", "s", "cpu", "<= 0.4"),
+        Figure("parents written for each application", "parents each", goal="== 1"),
+        Figure("calls that are no patch", "calls that are no patch"),
+    ),
+    "kubernetes.calm": (
+        Figure("cold start, 10,000 objects, all judged", "cold start s", "s", "cold start", "<= 2"),
+        Figure("a bare paged list of the same kinds", "bare list s", "s"),
+        Figure("patches at the start", "patches at start", goal="== 0"),
+        Figure("calls of a full pass, nothing changed", "calls of a pass", goal="== 0"),
+        Figure("CPU of a full pass, nothing changed", "pass cpu s", "s", goal="<= 1"),
+    ),
+    "kubernetes.noise": (
+        Figure("foreign status events reached", "events/s", "/s"),
+        Figure("CPU of a core at 1,000 events/s, scaled", "cpu at 1,000/s", "%", goal="<= 50", factor=100),
+        Figure("GETs because of them", "GETs", goal="== 0"),
+        Figure("patches because of them", "patches", goal="== 0"),
+    ),
+    "kubernetes.drift": (
+        Figure("changes at 100/s, 10,000 objects watched", "changes"),
+        Figure("never put back", "never put back", goal="== 0"),
+        Figure("put back, p50", "p50 s", "ms", factor=1000),
+        Figure("put back, p99", "p99 s", "ms", goal="<= 1000", factor=1000),
+        Figure("GETs for each edit", "GETs for each edit"),
+        Figure("patches for each change", "patches for each change"),
+    ),
+    "kubernetes.memory": (
+        Figure("peak at 2,500 objects of 6 KB", "peak MB at 2500", "MB"),
+        Figure("peak at 5,000", "peak MB at 5000", "MB"),
+        Figure("peak at 10,000", "peak MB at 10000", "MB", goal="<= 200"),
+        Figure("for each object more", "KB for each object more", "KB"),
     ),
 }
 
@@ -231,7 +266,8 @@ def main() -> int:
     unknown = [name for name in arguments.names if name not in FIGURES]
     if unknown:
         parser.error(f"no benchmark {unknown[0]!r}; there are {', '.join(FIGURES)}")
-    found = {name: rows_of(name, run(name)) for name in arguments.names or FIGURES}
+    names = arguments.names or [name for name in FIGURES if not name.startswith("kubernetes.")]
+    found = {name: rows_of(name, run(name)) for name in names}
     rows = [each for listed in found.values() for each in listed]
     print(f"\n{machine()}\n\n{table(rows)}")
     if arguments.write:

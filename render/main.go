@@ -86,6 +86,8 @@ func render(asked request, from *tree) (done *outcome) {
 		return judgeAll(asked)
 	case "template":
 		return texts(asked)
+	case "jq":
+		return jqPathsOf(asked)
 	}
 	return &outcome{Fault: &fault{Message: fmt.Sprintf("no renderer is called %q", asked.Kind)}}
 }
@@ -106,7 +108,7 @@ func versions() map[string]string {
 	for _, module := range info.Deps {
 		switch module.Path {
 		case "sigs.k8s.io/kustomize/api", "helm.sh/helm/v4", "github.com/google/go-jsonnet", "sigs.k8s.io/yaml",
-			"github.com/google/cel-go", "github.com/yuin/gopher-lua", "sigs.k8s.io/kustomize/kustomize/v5",
+			"github.com/google/cel-go", "github.com/itchyny/gojq", "github.com/yuin/gopher-lua", "sigs.k8s.io/kustomize/kustomize/v5",
 			"github.com/fluxcd/pkg/envsubst", "github.com/Masterminds/sprig/v3":
 			found[module.Path] = module.Version
 		}

@@ -20,7 +20,7 @@ type hello struct {
 }
 
 type request struct {
-	Kind string `json:"kind"` // kustomize, helm, jsonnet, template, health
+	Kind string `json:"kind"` // kustomize, helm, jsonnet, template, health, jq
 	Tree string `json:"tree"` // names the tree: same name, same tree
 	Path string `json:"path"` // the kustomization's or chart's folder, or the Jsonnet file; "" is the root
 	// Kustomize
@@ -54,6 +54,9 @@ type request struct {
 	// Health
 	Rules  []healthRule  `json:"rules"`
 	Inputs []healthInput `json:"inputs"`
+	// jq
+	Programs []string        `json:"programs"`
+	Input    json.RawMessage `json:"input"`
 }
 
 type pair struct {
@@ -86,15 +89,16 @@ type answer struct {
 }
 
 type outcome struct {
-	Objects   []object `json:"objects"`
-	Hooks     []hook   `json:"hooks,omitempty"`
-	Notes     string   `json:"notes,omitempty"`
-	Fault     *fault   `json:"fault,omitempty"`
-	Warnings  []fault  `json:"warnings,omitempty"`
-	Differs   []string `json:"differs,omitempty"` // templates whose output differs under a second seed
-	Trace     []seen   `json:"trace"`
-	Judged    []judged `json:"judged,omitempty"` // of health, one for each input
-	Forgotten bool     `json:"-"`
+	Objects   []object        `json:"objects"`
+	Hooks     []hook          `json:"hooks,omitempty"`
+	Notes     string          `json:"notes,omitempty"`
+	Fault     *fault          `json:"fault,omitempty"`
+	Warnings  []fault         `json:"warnings,omitempty"`
+	Differs   []string        `json:"differs,omitempty"` // templates whose output differs under a second seed
+	Trace     []seen          `json:"trace"`
+	Judged    []judged        `json:"judged,omitempty"` // of health, one for each input
+	Paths     json.RawMessage `json:"paths,omitempty"`  // of jq: arrays of keys and positions
+	Forgotten bool            `json:"-"`
 }
 
 type object struct {

@@ -14,6 +14,7 @@ from trueup.core.kusturl import Base
 from trueup.core.model import (
     BuiltImage,
     Commit,
+    Json,
     Judgement,
     Live,
     Object,
@@ -253,6 +254,14 @@ class Prints(Target, Protocol):
 
     def logs(self, application: str, ref: str = "", *, follow: bool = False, tail: int = -1) -> AsyncIterator[bytes]:
         """Lines of the containers of "deployment/web", of a pod by its name, or of all. Raises TargetDown."""
+        ...
+
+
+class Expressions(Protocol):
+    """Evaluates jq, with limits, in a process of its own."""
+
+    async def paths(self, programs: Sequence[str], body: Json) -> tuple[tuple[str | int, ...], ...]:
+        """Where these jq path expressions lead in `body`. Raises TargetDown, with the expression that is wrong."""
         ...
 
 

@@ -24,9 +24,11 @@ BENCH = _bench()
 
 def test_each_benchmark_is_in_the_table_and_in_the_document() -> None:
     files = {path.stem for path in (ROOT / "bench").glob("*.py")} - WITHOUT_FIGURES
-    assert files == set(BENCH.FIGURES)
-    marks = re.findall(r"<!-- bench: (\w+) -->", (ROOT / "docs/performance.md").read_text())
-    assert sorted(marks) == sorted({*files, "machine"})
+    clusters = {f"kubernetes.{path.stem}" for path in (ROOT / "bench/kubernetes").glob("*.py")} - {"kubernetes.ground"}
+    assert files | clusters == set(BENCH.FIGURES)
+    for document, names in (("performance", files), ("kubernetes", clusters)):
+        marks = re.findall(r"<!-- bench: ([\w.]+) -->", (ROOT / f"docs/{document}.md").read_text())
+        assert sorted(marks) == sorted({*names, "machine"})
 
 
 def test_a_goal_is_about_the_ratio_where_there_is_one() -> None:

@@ -67,6 +67,7 @@ class Control:
         self._run(
             "controllers", "--kubeconfig", config, "--service-account-private-key-file", account,
             "--use-service-account-credentials", "--leader-elect=false", "--secure-port=0",
+            "--horizontal-pod-autoscaler-sync-period=1s",
         )  # fmt: skip
         self._run("scheduler", "--kubeconfig", config, "--leader-elect=false", "--secure-port=0")
         self._await(self._has_default_account, "the controller manager")

@@ -44,6 +44,7 @@ async def _rights(client: Client, namespace: str) -> Check:
     wanted = [Right(verb, what, namespace) for what in USUAL for verb in VERBS]
     wanted += [Right(verb, what) for what in USUAL for verb in ("list", "watch")]
     wanted += [Right(verb, "configmaps", HOME) for verb in ("get", "create", "patch")]
+    wanted.append(Right("create", "leases.coordination.k8s.io", HOME))
     wanted += [Right("list", "pods", namespace), Right("get", "pods/log", namespace)]
     lacks = await facts.lacking(client, wanted)
     if not lacks:

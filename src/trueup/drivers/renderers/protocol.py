@@ -64,6 +64,7 @@ class Done(Struct, frozen=True):
     differs: tuple[str, ...] = ()
     trace: tuple[Seen, ...] | None = None
     judged: tuple[Said, ...] = ()
+    paths: tuple[tuple[str | int, ...], ...] = ()
 
     def output(self) -> Output:
         return Output(
@@ -98,6 +99,10 @@ def health(rules: Sequence[Rule], inputs: Sequence[tuple[int, Json]]) -> bytes:
     ]
     asked = [{"rule": number, "body": body} for number, body in inputs]
     return msgspec.json.encode({"kind": "health", "rules": how, "inputs": asked})
+
+
+def jq(programs: Sequence[str], body: Json) -> bytes:
+    return msgspec.json.encode({"kind": "jq", "programs": list(programs), "input": body})
 
 
 def entries(found: tuple[tuple[str, int, str], ...]) -> bytes:

@@ -71,6 +71,10 @@ class Workers:
         """What these rules of health say, by (number of the rule, object). Raises RenderFailed, RendererDown."""
         return await self._with_one(lambda worker: worker.judge(rules, inputs, self._limits))
 
+    async def paths(self, programs: Sequence[str], body: Json) -> tuple[tuple[str | int, ...], ...]:
+        """Where these jq path expressions lead in `body`. Raises RenderFailed, RendererDown."""
+        return await self._with_one(lambda worker: worker.paths(programs, body, self._limits))
+
     async def _with_one(self, work: Callable[[Worker], Awaitable[T]]) -> T:
         async with self._turns:
             worker = self._idle.pop() if self._idle else await start(self._program, self._limits)
@@ -147,6 +151,9 @@ class Worker:
         self, rules: Sequence[Rule], inputs: Sequence[tuple[int, Json]], limits: Limits
     ) -> tuple[Said, ...]:
         return (await self._ask(protocol.health(rules, inputs), "", None, limits)).judged
+
+    async def paths(self, programs: Sequence[str], body: Json, limits: Limits) -> tuple[tuple[str | int, ...], ...]:
+        return (await self._ask(protocol.jq(programs, body), "", None, limits)).paths
 
     async def _ask(self, request: bytes, path: str, given: Given | None, limits: Limits) -> protocol.Done:
         """One request to its end. `path` is what a fault is about when it names no file itself."""

@@ -62,7 +62,8 @@ def opened(access: Access, tmp_path: Path) -> Open:
 
     @asynccontextmanager
     async def make(name: str = "records", **settings: Any) -> AsyncIterator[Kubernetes]:
-        given = {"access": access, "environ": os.environ, "records": str(tmp_path / f"{name}.db"), **settings}
+        given = {"access": access, "environ": os.environ, "records": str(tmp_path / f"{name}.db"), "lease_s": 0.0}
+        given |= settings
         target = Kubernetes(Settings(**given))
         await target.start()
         try:

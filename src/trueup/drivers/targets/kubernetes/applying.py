@@ -17,10 +17,12 @@ from trueup.drivers.targets.kubernetes import owned
 from trueup.drivers.targets.kubernetes.applyset import Parents
 from trueup.drivers.targets.kubernetes.client import APPLY, METADATA, Account, ApiError, Call, Client
 from trueup.drivers.targets.kubernetes.discovery import Resource
+from trueup.drivers.targets.kubernetes.leaving import stated
 from trueup.drivers.targets.kubernetes.owned import MANAGER
 from trueup.drivers.targets.kubernetes.prepare import prepared
 from trueup.drivers.targets.kubernetes.records import Applied, Bodies, Key
 from trueup.drivers.targets.kubernetes.refusals import refused, unknown_kind
+from trueup.drivers.targets.kubernetes.rules import Rules
 from trueup.drivers.targets.kubernetes.served import Served
 from trueup.drivers.targets.kubernetes.sight import Sight
 from trueup.drivers.targets.kubernetes.watching import GONE
@@ -29,6 +31,9 @@ from trueup.ports import ObjectInvalid, TargetDown
 log = logging.getLogger(__name__)
 
 REPLACED_S = 30.0  # how long finalizers are waited for
+# What has no field is refused all the same: an apply is typed. Anything but Ignore decodes the body twice.
+FORCED = (("fieldManager", MANAGER), ("force", "true"), ("fieldValidation", "Ignore"))
+RACES = 8  # an object that others write is read anew so often
 REPLACES = {
     "argocd.argoproj.io/sync-options": ("Replace=true", "Force=true"),
     "kustomize.toolkit.fluxcd.io/force": ("enabled",),
@@ -36,15 +41,19 @@ REPLACES = {
 }
 
 
+class Raced(Exception):
+    """The object is no longer what was read."""
+
+
 class Applying:
     """Of one cluster, acting as `account`."""
 
     def __init__(
-        self, client: Client, served: Served, sight: Sight, parents: Parents, account: Account,
+        self, client: Client, served: Served, sight: Sight, parents: Parents, rules: Rules, account: Account,
         limit: asyncio.Semaphore,
     ) -> None:  # fmt: skip
         self._client, self._served, self._sight, self._parents = client, served, sight, parents
-        self._account, self._limit = account, limit
+        self._rules, self._account, self._limit = rules, account, limit
 
     async def apply(self, application: str, objects: Sequence[Object]) -> None:
         """Raises ObjectInvalid, TargetDown."""
@@ -78,13 +87,18 @@ class Applying:
 
     async def _patch_all(self, application: str, objects: Sequence[tuple[Object, Resource]]) -> None:
         """Apply all; what was applied is recorded even when one is refused."""
-        results = await asyncio.gather(
-            *(self._patch(application, each, resource) for each, resource in objects), return_exceptions=True
-        )
-        made = [r for r in results if isinstance(r, tuple)]
-        await self._sight.records.put([(record, bodies) for record, bodies, _ in made])
-        for record, _, body in made:
-            self._sight.settle(record, body)
+        keys = [_at(each, resource) for each, resource in objects]
+        self._sight.begin(keys)
+        try:
+            results = await asyncio.gather(
+                *(self._patch(application, each, resource) for each, resource in objects), return_exceptions=True
+            )
+            made = [r for r in results if isinstance(r, tuple)]
+            await self._sight.records.put([(record, bodies) for record, bodies, _ in made])
+            for record, _, body in made:
+                self._sight.settle(record, body)
+        finally:
+            self._sight.end(keys)
         failed = [r for r in results if isinstance(r, BaseException)]
         invalid = [f for f in failed if isinstance(f, ObjectInvalid)]
         for first in (*invalid, *failed):
@@ -94,7 +108,7 @@ class Applying:
         set_id = self._parents.id_of(application)
         body, notes = prepared(object, set_id, resource.namespaced)
         async with self._limit:
-            answer = await self._send(object, resource, body)
+            answer = await self._over(application, object, resource, body)
         key = _at(object, resource)
         if notes:
             self._sight.notes[key] = notes[0]
@@ -108,6 +122,7 @@ class Applying:
         fields = owned.entry(answer).get("fieldsV1") or {}
         before, metadata = self._sight.records.applied.get(_at(object, resource)), answer["metadata"]
         same = before is not None and before.hash == object.hash
+        held = owned.values(answer, fields)
         record = Applied(
             ref=object.ref if resource.namespaced else replace(object.ref, namespace=""),
             application=application,
@@ -116,25 +131,54 @@ class Applying:
             mark=owned.mark(answer),
             version=int(metadata["resourceVersion"]),
             generation=metadata.get("generation") or 0,
-            owned=owned.digest(owned.values(answer, fields)),
+            owned=owned.digest(held),
             times=1 if before is None else before.times + (not same),
             proven=before is not None and same and before.proven,
         )
-        return record, Bodies(object.body, fields)
+        return record, Bodies(object.body, fields, held)
+
+    async def _over(self, application: str, object: Object, resource: Resource, body: Json) -> Json:
+        """Apply over what is there, by the hand-over rule where fields of it are left to others."""
+        now = self._sight.seen.get(_at(object, resource), GONE)
+        if now is GONE or not (resource.scales or self._rules.concern(application, object.ref)):
+            return await self._send(object, resource, body)
+        path = resource.path(object.ref.namespace, object.ref.name)
+        for _ in range(RACES):
+            live = await self._live(path, object)
+            if live is None:
+                return await self._send(object, resource, body)
+            left = await self._rules.left(application, object.ref, live, body, scales=resource.scales)
+            if not left:
+                return await self._send(object, resource, body)
+            try:
+                return await self._send(object, resource, pinned(stated(body, live, left), live))
+            except Raced:
+                continue  # somebody wrote it since it was read: what is left may have another holder
+        raise TargetDown(f"{object.place}: {object.ref} is written by others all the time; it is tried again")
+
+    async def _live(self, path: str, object: Object) -> Json | None:
+        try:
+            return await self._client.get(path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise refused(object, error) from error
 
     async def _send(self, object: Object, resource: Resource, body: Json) -> Json:
         path = resource.path(object.ref.namespace, object.ref.name)
-        query = (("fieldManager", MANAGER), ("force", "true"), ("fieldValidation", "Warn"))
-        call = Call(method="PATCH", path=path, query=query, body=body, content=APPLY, account=self._account)
+        call = Call(method="PATCH", path=path, query=FORCED, body=body, content=APPLY, account=self._account)
         try:
             return await self._client.send(call)
         except ApiError as error:
             if _may_replace(object.body) and error.status == 422 and "immutable" in error.message:
                 return await self._replace(call)
+            if error.status == 409 and "resourceVersion" in body["metadata"]:
+                raise Raced from error
             raise refused(object, error) from error
 
     async def _replace(self, call: Call) -> Json:
         """Delete and make anew what cannot be changed, as its annotation asks."""
+        call = replace(call, body=unpinned(call.body))
         query = (("propagationPolicy", "Foreground"),)
         try:
             await self._client.send(Call(method="DELETE", path=call.path, query=query, account=call.account))
@@ -151,6 +195,15 @@ class Applying:
                     return await self._client.send(call)
             await asyncio.sleep(0.2)  # its finalizers end elsewhere
         raise TargetDown(f"{call.path} is being deleted to be made anew, but its finalizers have not let it go yet")
+
+
+def pinned(body: Json, live: Json) -> Json:
+    """The body, applied only while the object is still this version."""
+    return {**body, "metadata": {**body["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
+
+
+def unpinned(body: Json) -> Json:
+    return {**body, "metadata": {k: v for k, v in body["metadata"].items() if k != "resourceVersion"}}
 
 
 def _at(object: Object, resource: Resource) -> Key:

@@ -8,9 +8,10 @@ import asyncio
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import TypeAlias
 
 from trueup.core.model import Json
-from trueup.drivers.targets.kubernetes.client import APPLY, ApiError, Call, Client
+from trueup.drivers.targets.kubernetes.client import APPLY, METADATA, METADATA_LIST, ApiError, Call, Client
 from trueup.drivers.targets.kubernetes.discovery import Resource
 from trueup.drivers.targets.kubernetes.owned import MANAGER, applyset_id
 from trueup.ports import TargetDown
@@ -22,13 +23,21 @@ ID = "applyset.kubernetes.io/id"
 NAME = "trueup.io/application"
 
 
+Set: TypeAlias = tuple[frozenset[str], frozenset[str]]  # kinds, namespaces
+NOTHING: Set = (frozenset(), frozenset())
+
+
 class Parents:
     """Of one cluster. A set only widens here: kinds that left are dropped with the application."""
 
     def __init__(self, client: Client, home: str) -> None:
         self._client, self._home = client, home
-        self._stated: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        self._tooling = f"{MANAGER}/v{version('trueup')}"
+        self._stated: dict[str, Set] = {}
         self._ids: dict[str, str] = {}
+        self._there: dict[str, Set] | None = None  # by the parent's name, as listed at first use
+        self._may_list = True
+        self._listing = asyncio.Lock()
         self._homes = asyncio.Lock()
         self._at_home = False
 
@@ -62,20 +71,35 @@ class Parents:
     def _path(self, application: str) -> str:
         return f"/api/v1/namespaces/{self._home}/configmaps/{self.name_of(application)}"
 
-    async def _read(self, application: str) -> tuple[frozenset[str], frozenset[str]]:
+    async def _read(self, application: str) -> Set:
+        """As it stands now: all are listed once, or each is asked for where they may not be listed."""
+        async with self._listing:
+            if self._there is None:
+                self._there, self._may_list = await self._list()
+        if self._may_list:
+            return self._there.get(self.name_of(application), NOTHING)
         try:
-            body = await self._client.get(self._path(application))
+            return _covered(await self._client.get(self._path(application), METADATA))
         except ApiError as error:
             if error.status != 404:
                 raise
-            return frozenset(), frozenset()
-        notes = body["metadata"].get("annotations") or {}
-        return _split(notes.get(KINDS)), _split(notes.get(NAMESPACES))
+            return NOTHING
 
-    async def _write(self, application: str, wide: tuple[frozenset[str], frozenset[str]]) -> None:
+    async def _list(self) -> tuple[dict[str, Set], bool]:
+        path, found = f"/api/v1/namespaces/{self._home}/configmaps", {}
+        try:
+            async for body, _ in self._client.pages(path, METADATA_LIST, labelSelector=ID):
+                found[body["metadata"]["name"]] = _covered(body)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return {}, False
+        return found, True
+
+    async def _write(self, application: str, wide: Set) -> None:
         await self._make_home()
         notes = {
-            TOOLING: f"{MANAGER}/v{version('trueup')}",
+            TOOLING: self._tooling,
             KINDS: ",".join(sorted(wide[0])),
             NAMESPACES: ",".join(sorted(wide[1])),
             NAME: application,
@@ -101,6 +125,11 @@ class Parents:
     async def _patch(self, path: str, body: Json) -> None:
         query = (("fieldManager", MANAGER), ("force", "true"))
         await self._client.send(Call(method="PATCH", path=path, query=query, body=body, content=APPLY))
+
+
+def _covered(body: Json) -> Set:
+    notes = body["metadata"].get("annotations") or {}
+    return _split(notes.get(KINDS)), _split(notes.get(NAMESPACES))
 
 
 def _split(text: object) -> frozenset[str]:

@@ -46,6 +46,9 @@ class Credentials:
 
     async def now(self) -> Given:
         """What to send now. Raises TargetDown."""
+        given = self._given
+        if given is not None and given.until is None:
+            return given
         async with self._busy:
             given = self._given
             if given is None or (given.until is not None and given.until <= datetime.now(UTC)):
@@ -54,7 +57,8 @@ class Credentials:
 
     def refused(self) -> None:
         """The server did not know us (401): ask anew next time."""
-        if self.access.user.exec is not None or self.access.user.token_file:
+        user = self.access.user
+        if user.exec is not None or user.token_file or user.certificate_file:
             self._given = None
 
     async def _ask(self) -> Given:

@@ -16,7 +16,7 @@ FRESH_S = 2.0  # a kind that is not known is not asked for again sooner
 
 
 class Resource(Struct, frozen=True):
-    """One kind in one version. `reports`: it has a status of its own."""
+    """One kind in one version. `reports`: it has a status of its own; `scales`: others can set its replicas."""
 
     group: str
     version: str
@@ -25,6 +25,7 @@ class Resource(Struct, frozen=True):
     namespaced: bool
     verbs: frozenset[str]
     reports: bool
+    scales: bool = False
 
     def path(self, namespace: str = "", name: str = "") -> str:
         """Of one object, or of the list; without a namespace over all of them."""
@@ -90,6 +91,8 @@ def _resources(item: Json) -> Iterator[Resource]:
             if "patch" not in verbs:
                 continue
             kind = each["responseKind"]
-            reports = any(s.get("subresource") == "status" for s in each.get("subresources") or ())
-            namespaced = each.get("scope") == "Namespaced"
-            yield Resource(group, version["version"], kind["kind"], each["resource"], namespaced, verbs, reports)
+            parts = {s.get("subresource") for s in each.get("subresources") or ()}
+            yield Resource(
+                group, version["version"], kind["kind"], each["resource"], each.get("scope") == "Namespaced", verbs,
+                reports="status" in parts, scales="scale" in parts,
+            )  # fmt: skip

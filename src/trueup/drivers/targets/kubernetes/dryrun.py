@@ -45,7 +45,9 @@ async def dry_run(
     before = await _live(client, path)
     body, _ = prepared(object, part_of, resource.namespaced)
     query = (("fieldManager", MANAGER), ("force", "true"), ("dryRun", "All"))
-    call = Call(method="PATCH", path=path, query=query, body=body, content=APPLY, account=account, patience_s=0)
+    call = Call(
+        method="PATCH", path=path, query=query, body=body, content=APPLY, account=account, patience_s=0, fenced=False
+    )
     try:
         return Tried(before, await client.send(call))
     except ApiError as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 from msgspec import Struct
@@ -92,6 +92,14 @@ def paths(fields: Json, before: str = "") -> Iterator[str]:
         yield from paths(fields[key], _step(before, key))
 
 
+def path_text(steps: Sequence[str]) -> str:
+    """One path as `paths` writes it."""
+    text = ""
+    for step in steps:
+        text = _step(text, step)
+    return text
+
+
 def _step(before: str, key: str) -> str:
     kind, _, text = key.partition(":")
     if kind == "f":
@@ -110,7 +118,7 @@ class Culprit(Struct, frozen=True):
     time: str
 
     def __str__(self) -> str:
-        return f"{self.path} by {self.manager} ({self.operation}, {self.time})"
+        return f"{self.path} by {self.manager} ({', '.join(filter(None, (self.operation, self.time)))})"
 
 
 def culprits(body: Json, fields: Json) -> tuple[Culprit, ...]:
@@ -127,7 +135,9 @@ def culprits(body: Json, fields: Json) -> tuple[Culprit, ...]:
         holders = [each for each, held in others if path in held]
         last = max(holders, key=lambda each: str(each.get("time") or ""), default=None)
         if last is not None:
-            found.append(Culprit(path, str(last.get("manager")), str(last.get("operation")), str(last.get("time"))))
+            found.append(
+                Culprit(path, str(last.get("manager")), str(last.get("operation")), str(last.get("time") or ""))
+            )
         else:
             found.append(Culprit(path, "someone", "removed", ""))
     return tuple(found)

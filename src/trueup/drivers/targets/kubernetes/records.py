@@ -10,9 +10,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 import orjson
 from msgspec import Struct
 
+from trueup.core.leave import DriftRules
 from trueup.core.model import Json, Ref
 
 Key = tuple[str, str, str, str]  # group, kind, namespace, name
@@ -21,7 +23,9 @@ SCHEMA = """
 create table if not exists applied (
   "group" text, kind text, namespace text, name text, application text, cluster text, uid text, hash text,
   mark text, version integer, generation integer, owned text, times integer, proven integer,
-  fields blob, body blob, primary key ("group", kind, namespace, name)) without rowid
+  fields blob, body blob, held blob, primary key ("group", kind, namespace, name)) without rowid;
+create table if not exists self (id text);
+create table if not exists rules (application text primary key, rules blob) without rowid
 """
 SMALL = (
     '"group", kind, namespace, name, application, cluster, uid, hash, mark, version, generation, owned, times, proven'
@@ -48,10 +52,12 @@ class Applied(Struct, frozen=True, kw_only=True):
 
 
 class Bodies(Struct, frozen=True):
-    """What is read from disk when it is needed: the desired body, and the fields (fieldsV1) that became ours."""
+    """What is read from disk when it is needed: the desired body, the fields (fieldsV1) that became ours, and the
+    values that these had then (as `owned.values` takes them)."""
 
     body: Json
     fields: Json
+    held: Json = None
 
 
 class Records:
@@ -63,6 +69,8 @@ class Records:
         self._lock = asyncio.Lock()
         self.applied: dict[Key, Applied] = {}
         self.of: dict[str, set[Key]] = {}  # application → its objects
+        self.id = ""  # of this file, wherever it is opened
+        self.rules: dict[str, DriftRules] = {}  # of the applications that have any
 
     async def load(self) -> None:
         async with self._lock:
@@ -99,6 +107,16 @@ class Records:
         async with self._lock:
             return await asyncio.to_thread(self._bodies, keys)
 
+    async def keep_rules(self, application: str, rules: DriftRules) -> None:
+        async with self._lock:
+            self.rules[application] = rules
+            await asyncio.to_thread(self._keep_rules, application, rules)
+
+    async def desired(self, keys: Sequence[Key]) -> dict[Key, Json]:
+        """The desired bodies alone."""
+        async with self._lock:
+            return await asyncio.to_thread(self._desired, keys)
+
     def _hold(self, each: Applied) -> None:
         key = key_of(each.ref)
         before = self.applied.get(key)
@@ -114,6 +132,10 @@ class Records:
         self._db = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         Path(self._path).chmod(0o600)
         self._db.executescript(f"pragma journal_mode = wal; pragma synchronous = normal; {SCHEMA}")
+        self._db.execute("insert into self select lower(hex(randomblob(8))) where not exists (select 1 from self)")
+        (self.id,) = self._db.execute("select id from self").fetchone()
+        for name, rules in self._db.execute("select application, rules from rules"):
+            self.rules[name] = msgspec.json.decode(rules, type=DriftRules)
         return [
             Applied(
                 ref=Ref(cluster, group, kind, namespace, name), application=application, uid=uid, hash=hash, mark=mark,
@@ -131,13 +153,16 @@ class Records:
     def _put(self, made: Sequence[tuple[Applied, Bodies]]) -> None:
         rows = [
             (*key_of(a.ref), a.application, a.ref.cluster, a.uid, a.hash, a.mark, a.version, a.generation, a.owned,
-             a.times, a.proven, orjson.dumps(b.fields), orjson.dumps(b.body))
+             a.times, a.proven, orjson.dumps(b.fields), orjson.dumps(b.body), orjson.dumps(b.held))
             for a, b in made
         ]  # fmt: skip
         db = self._open()
         with db:
             db.execute("begin")
-            db.executemany(f"insert or replace into applied values ({','.join('?' * 16)})", rows)
+            db.executemany(f"insert or replace into applied values ({','.join('?' * 17)})", rows)
+
+    def _keep_rules(self, application: str, rules: DriftRules) -> None:
+        self._open().execute("insert or replace into rules values (?, ?)", (application, msgspec.json.encode(rules)))
 
     def _mend(self, a: Applied) -> None:
         db = self._open()
@@ -155,10 +180,16 @@ class Records:
             db.executemany('delete from applied where "group" = ? and kind = ? and namespace = ? and name = ?', keys)
 
     def _bodies(self, keys: Sequence[Key]) -> dict[Key, Bodies]:
-        query = 'select body, fields from applied where "group" = ? and kind = ? and namespace = ? and name = ?'
+        query = 'select body, fields, held from applied where "group" = ? and kind = ? and namespace = ? and name = ?'
         found = {}
         for key in keys:
             row = self._open().execute(query, key).fetchone()
             if row is not None:
-                found[key] = Bodies(orjson.loads(row[0]), orjson.loads(row[1]))
+                found[key] = Bodies(*(orjson.loads(each) for each in row))
         return found
+
+    def _desired(self, keys: Sequence[Key]) -> dict[Key, Json]:
+        query = 'select body from applied where "group" = ? and kind = ? and namespace = ? and name = ?'
+        cursor = self._open().cursor()
+        rows = {key: cursor.execute(query, key).fetchone() for key in keys}
+        return {key: orjson.loads(row[0]) for key, row in rows.items() if row is not None}

@@ -6,7 +6,7 @@ Hears the watches and our own PATCHes; asks nothing of the cluster and decides n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from trueup.core.health.live import is_judged
 from trueup.core.model import Json, Object
@@ -16,35 +16,60 @@ from trueup.drivers.targets.kubernetes.watching import GONE, Seen, seen
 
 
 class Sight:
-    """`suspect(key)` hears of objects of ours that somebody else may have changed: they are to be compared."""
+    """`suspect(key, anyway)` hears of objects of ours that somebody else may have changed: they are to be compared,
+    `anyway` even when nothing newer was seen of them."""
 
-    def __init__(self, records: Records, moves: Moves, suspect: Callable[[Key], None]) -> None:
+    def __init__(self, records: Records, moves: Moves, suspect: Callable[[Key, bool], None]) -> None:
         self.records, self.moves, self._suspect = records, moves, suspect
         self.seen: dict[Key, Seen] = {}
         self.drift: dict[Key, str] = {}  # what a person should read
         self.notes: dict[Key, str] = {}
+        self.busy: set[Key] = set()  # being applied: what is seen of them may be our own
+        self._left: set[Key] = set()  # of them those that were told as gone meanwhile
         self._first: dict[Key, float] = {}  # when an object that says nothing yet was seen first
 
     def stands(self, object: Object) -> bool:
-        """Applied from this very body, and nobody has touched it since."""
-        key = key_of(object.ref)
-        record = self.records.applied.get(key)
-        return (
-            record is not None
-            and record.hash == object.hash
-            and key not in self.drift
-            and self.seen.get(key) is not GONE
-        )
+        """Applied from this very body, and nobody has touched it since, or it is to be left as it is."""
+        record = self.records.applied.get(key_of(object.ref))
+        return record is not None and record.hash == object.hash and not (self.moved(record) and self.repairs(record))
+
+    def moved(self, record: Applied) -> bool:
+        """It is not as we left it."""
+        key = key_of(record.ref)
+        return key in self.drift or self.seen.get(key) is GONE
+
+    def repairs(self, record: Applied) -> bool:
+        """Drift of its application is repaired, not only told."""
+        rules = self.records.rules.get(record.application)
+        return rules is None or rules.repair
+
+    def begin(self, keys: Iterable[Key]) -> None:
+        self.busy.update(keys)
+
+    def end(self, keys: Iterable[Key]) -> None:
+        """Applied or refused: what was seen meanwhile is compared now."""
+        for key in keys:
+            self.busy.discard(key)
+            record, now = self.records.applied.get(key), self.seen.get(key, GONE)
+            if key in self._left:
+                self._left.discard(key)
+                self._suspect(key, True)
+            elif record is not None and now is not GONE and self.newer(record) and _signs(record) != _shown(now):
+                self._suspect(key, False)
 
     def silent_s(self, key: Key) -> float:
         """How long the object has been known without a word from its controller."""
         now = asyncio.get_running_loop().time()
         return now - self._first.setdefault(key, now)
 
-    def told(self, key: Key, now: Seen) -> None:
-        """A watch says how an object is. Ours and as we left it: only its health can have moved."""
+    def told(self, key: Key, now: Seen, listing: bool) -> None:
+        """A watch says how an object is. Ours and as we left it: only its health can have moved.
+
+        Older than what was seen is late news; in a list it may be that the cluster was restored to an older state."""
         before, record = self.seen.get(key), self.records.applied.get(key)
         if now is not GONE and before is not None and before is not GONE and now.version < before.version:
+            if listing and record is not None:
+                self._suspect(key, True)
             return
         self.seen[key] = now
         if record is None:
@@ -52,10 +77,12 @@ class Sight:
                 self.seen.pop(key)
             return
         if now is GONE:
+            if key in self.busy:
+                self._left.add(key)
             self._gone(record)
             return
-        if now.version > record.version and (now.uid, now.mark, now.generation) != _signs(record):
-            self._suspect(key)
+        if now.version > record.version and _shown(now) != _signs(record):
+            self._suspect(key, False)
         if before is not None and (before.health, before.reason) != (now.health, now.reason):
             self.moves.tell(record.application, record.ref)
 
@@ -84,9 +111,15 @@ class Sight:
         now = self.seen.get(key_of(record.ref), GONE)
         return now is not GONE and now.version > record.version
 
+    def restored(self, key: Key, body: Json) -> None:
+        """The cluster has an older version than we knew: that is what counts."""
+        self.seen[key] = seen(body, is_judged(*key[:2]))
+
     def drifted(self, key: Key, record: Applied, words: str) -> None:
-        self.drift[key] = words
-        self.moves.tell(record.application, record.ref, words)
+        """Tell of it once."""
+        if self.drift.get(key) != words:
+            self.drift[key] = words
+            self.moves.tell(record.application, record.ref, words)
 
     def forget(self, record: Applied) -> None:
         """It is no longer ours."""
@@ -94,6 +127,10 @@ class Sight:
         for held in (self.seen, self.drift, self.notes, self._first):
             held.pop(key, None)
         self.moves.tell(record.application, record.ref)
+
+
+def _shown(now: Seen) -> tuple[str, str, int]:
+    return now.uid, now.mark, now.generation
 
 
 def _signs(record: Applied) -> tuple[str, str, int]:

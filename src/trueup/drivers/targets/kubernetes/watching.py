@@ -1,7 +1,8 @@
 """Watches of the kinds that we apply: metadata only, whole objects only where health is judged, folded at once.
 
 Tells `Watching.told` what each live object with our label is like now; never asks for single objects and decides
-nothing. Source: Kubernetes API concepts, "Streaming lists" (sendInitialEvents) and bookmarks.
+nothing. A paged list comes before a watch, not a streaming one: every version of Kubernetes has it.
+Source: Kubernetes API concepts, "Efficient detection of changes" and bookmarks.
 """
 
 from __future__ import annotations
@@ -15,13 +16,25 @@ from msgspec import Struct
 
 from trueup.core.health.live import is_judged, live_health
 from trueup.core.model import Health, Json
-from trueup.drivers.targets.kubernetes.client import JSON, METADATA_LIST, ApiError, Client, Gone
+from trueup.drivers.targets.kubernetes.client import CALL_S, JSON, METADATA_LIST, ApiError, Client, Gone
 from trueup.drivers.targets.kubernetes.discovery import Resource
 from trueup.drivers.targets.kubernetes.owned import PART_OF, mark
 from trueup.drivers.targets.kubernetes.records import Key
 from trueup.ports import TargetDown
 
 PAUSE_S = (0.2, 10.0)
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """`call_s`: one try of a call (the server gives up at 60, a webhook at 30); `silence_s`: a watch that says nothing
+    for so long is broken (a bookmark comes about once a minute); `resync_s`: everything is listed anew so often, in
+    case a watch left something out."""
+
+    call_s: float = CALL_S
+    silence_s: float = 150.0
+    resync_s: float = 1800.0
+
+
 METADATA_WATCH = METADATA_LIST.replace("PartialObjectMetadataList", "PartialObjectMetadata")
 
 
@@ -60,16 +73,19 @@ def seen(body: Json, judged: bool) -> Seen:
 
 
 class Watching:
-    """Owns one task for each kind. `told(key, seen)` hears every change, GONE when it left; `listed(group, kind,
-    namespace)` that all there is was told; `unread` says what cannot be watched: (group, kind) → why."""
+    """Owns one task for each kind. `told(key, seen, listing)` hears every change, GONE when it left; `listed(group,
+    kind, namespace)` that all there is was told; `unread` says what cannot be watched: (group, kind) → why."""
 
     def __init__(
-        self, client: Client, told: Callable[[Key, Seen], None], listed: Callable[[str, str, str], None]
-    ) -> None:
-        self._client, self._told, self._all_told = client, told, listed
+        self, client: Client, told: Callable[[Key, Seen, bool], None], listed: Callable[[str, str, str], None],
+        pace: Pace,
+    ) -> None:  # fmt: skip
+        self._client, self._told, self._all_told, self._pace = client, told, listed, pace
+        self._last: dict[tuple[str, str, str], str] = {}  # the version each watch has come to
         self._wanted: asyncio.Queue[tuple[Resource, str]] = asyncio.Queue()
         self._watched: dict[tuple[str, str, str], asyncio.Event] = {}
         self._task: asyncio.Task[None] | None = None
+        self._relist: dict[tuple[str, str, str], float] = {}  # when everything is listed anew
         self._have: dict[tuple[str, str, str], set[Key]] = {}
         self.unread: dict[tuple[str, str], str] = {}
 
@@ -101,61 +117,85 @@ class Watching:
         tasks.create_task(work)
 
     async def _watch(self, resource: Resource, namespace: str) -> None:
-        """For ever: what breaks is taken up again from the last version, or from a new list when that is too old."""
-        kind, listed = (resource.group, resource.kind), self._watched[(resource.group, resource.kind, namespace)]
-        version, pause = "", PAUSE_S[0]
+        """For ever: what breaks is taken up again from the last version it came to. A new list is made when that is
+        too old, when the server cannot be reached (it may come back with an older state), and once in a while."""
+        kind, key = (resource.group, resource.kind), (resource.group, resource.kind, namespace)
+        loop, pause = asyncio.get_running_loop(), PAUSE_S[0]
         while True:
+            begun = self._last.get(key, "")
             try:
-                version = await self._follow(resource, namespace, version)
+                async with asyncio.timeout_at(self._relist.setdefault(key, loop.time() + self._pace.resync_s)):
+                    await self._follow(resource, namespace)
                 pause = PAUSE_S[0]
                 continue
+            except TimeoutError:
+                self._anew(key)
+                continue
             except Gone:
-                version = ""
+                self._anew(key)
             except TargetDown as error:
                 self.unread[kind] = str(error)
+                if self._last.get(key, "") == begun:
+                    self._anew(key)
             except ApiError as error:
-                version = ""
+                self._anew(key)
                 if error.status == 404:  # its definition was deleted, and every object with it
-                    self._listed((resource.group, resource.kind, namespace), set())
+                    self._listed(key, set())
                 else:
                     self.unread[kind] = f"{error.message} ({error.status})"
-            listed.set()
+            self._watched[key].set()
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))
             pause = min(pause * 2, PAUSE_S[1])
 
-    async def _follow(self, resource: Resource, namespace: str, version: str) -> str:
-        """One stream to its end; the version to go on from."""
+    def _anew(self, key: tuple[str, str, str]) -> None:
+        self._last.pop(key, None)
+        self._relist.pop(key, None)
+
+    async def _follow(self, resource: Resource, namespace: str) -> None:
+        """A list if there is no version to go on from, then one stream to its end."""
         key = (resource.group, resource.kind, namespace)
         judged = is_judged(resource.group, resource.kind)
-        query = {"labelSelector": PART_OF}
-        fresh: set[Key] | None = None
-        if version:
-            query["resourceVersion"] = version
-        else:
-            fresh = set()
-            query |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         path = resource.path(namespace)
-        async for type, body in self._client.watch(path, JSON if judged else METADATA_WATCH, **query):
-            metadata = body["metadata"]
-            version = metadata["resourceVersion"]
-            if type == "BOOKMARK":
-                if fresh is not None and (metadata.get("annotations") or {}).get("k8s.io/initial-events-end") == "true":
-                    self._listed(key, fresh)
-                    fresh = None
+        if key not in self._last:
+            self._last[key] = await self._list(key, resource, path, judged)
+        query = {"labelSelector": PART_OF, "resourceVersion": self._last[key]}
+        accept = JSON if judged else METADATA_WATCH
+        async for type, body in self._client.watch(path, accept, self._pace.silence_s, **query):
+            if type == "OPEN":
+                self.unread.pop(key[:2], None)
                 continue
-            at: Key = (resource.group, resource.kind, metadata.get("namespace", ""), metadata["name"])
-            if type == "DELETED":
-                self._have.setdefault(key, set()).discard(at)
-                self._told(at, GONE)
-            else:
-                body["apiVersion"], body["kind"] = resource.path_version, resource.kind
-                (self._have.setdefault(key, set()) if fresh is None else fresh).add(at)
-                self._told(at, seen(body, judged))
-        return version if fresh is None else ""
+            if type != "BOOKMARK":
+                self._event(key, resource, type, body, None, judged)
+            self._last[key] = body["metadata"]["resourceVersion"]
+
+    async def _list(self, key: tuple[str, str, str], resource: Resource, path: str, judged: bool) -> str:
+        """Tell all there is; the version of the list."""
+        fresh: set[Key] = set()
+        version = ""
+        accept = JSON if judged else METADATA_LIST
+        async for items, version_now in self._client.lists(path, accept, labelSelector=PART_OF):
+            version = version_now
+            for body in items:
+                self._event(key, resource, "ADDED", body, fresh, judged)
+        self._listed(key, fresh)
+        return version
+
+    def _event(
+        self, key: tuple[str, str, str], resource: Resource, type: str, body: Json, fresh: set[Key] | None, judged: bool
+    ) -> None:
+        metadata = body["metadata"]
+        at: Key = (resource.group, resource.kind, metadata.get("namespace", ""), metadata["name"])
+        if type == "DELETED":
+            self._have.setdefault(key, set()).discard(at)
+            self._told(at, GONE, False)
+            return
+        body["apiVersion"], body["kind"] = resource.path_version, resource.kind
+        (self._have.setdefault(key, set()) if fresh is None else fresh).add(at)
+        self._told(at, seen(body, judged), fresh is not None)
 
     def _listed(self, key: tuple[str, str, str], fresh: set[Key]) -> None:
         for at in self._have.get(key, set()) - fresh:
-            self._told(at, GONE)
+            self._told(at, GONE, True)
         self._have[key] = fresh
         self.unread.pop(key[:2], None)
         self._all_told(*key)
