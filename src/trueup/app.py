@@ -50,6 +50,7 @@ from trueup.drivers.definitions import convention
 from trueup.drivers.executors import container, process
 from trueup.drivers.notify.webhook import Webhook, WebhookSettings
 from trueup.drivers.renderers import program
+from trueup.drivers.renderers.jq import Jq
 from trueup.drivers.renderers.kept import Kept
 from trueup.drivers.renderers.worker import Limits, Workers
 from trueup.drivers.secrets.sops import Sops
@@ -396,8 +397,8 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
             environ=options.environ,
             stand_ins=options.stand_ins,
         )
-        target = await stack.enter_async_context(_open_target(options, registry, builder, say))
         workers = await stack.enter_async_context(render_workers(options.environ))
+        target = await stack.enter_async_context(_open_target(options, registry, builder, Jq(workers), say))
         renderer = Kept(workers, state.renders)
         beside: dict[str, Beside] = {}
         for id in watched:
@@ -435,7 +436,7 @@ async def _settled(options: Options) -> Way:
 
 @asynccontextmanager
 async def _open_target(
-    options: Options, registry: Registry, builder: Buildah, say: Callable[[str], None]
+    options: Options, registry: Registry, builder: Buildah, jq: Jq, say: Callable[[str], None]
 ) -> AsyncIterator[Prints]:
     """Where it runs. Raises NotUsable, TargetDown."""
     layout, way = options.layout, options.way
@@ -448,7 +449,7 @@ async def _open_target(
             await host.close()
         return
     say(f"watching the cluster at {way.server}, namespace {way.namespace}")
-    async with open_cluster(layout, way, options.environ, delivery(way, builder, registry.start)) as cluster:
+    async with open_cluster(layout, way, options.environ, delivery(way, builder, registry.start), jq) as cluster:
         yield cluster
 
 

@@ -14,6 +14,7 @@ from trueup.core.kusturl import Base
 from trueup.core.model import (
     BuiltImage,
     Commit,
+    DriftRules,
     Json,
     Judgement,
     Live,
@@ -254,6 +255,15 @@ class Prints(Target, Protocol):
 
     def logs(self, application: str, ref: str = "", *, follow: bool = False, tail: int = -1) -> AsyncIterator[bytes]:
         """Lines of the containers of "deployment/web", of a pod by its name, or of all. Raises TargetDown."""
+        ...
+
+
+@runtime_checkable
+class LeavesAlone(Protocol):
+    """A Target on which others write, too."""
+
+    async def drift_rules(self, application: str, rules: DriftRules) -> None:
+        """What the application leaves to others from now on; what it holds is compared anew. Kept over restarts."""
         ...
 
 

@@ -12,6 +12,7 @@ from engine.world import DEPLOYMENT, FIRST, World, git
 from trueup.core import events as ev
 from trueup.core.candidate import Phase, Undo, Verdict, WriteState
 from trueup.core.decide import Policy
+from trueup.core.model import DriftRules
 
 pytestmark = pytest.mark.integration  # the real Git, hooks and refusals included
 
@@ -337,6 +338,14 @@ async def test_undo_by_the_bad_commits_own_trueup_yaml(tmp_path: Path, says: str
         assert (world.person.head() == bad) is (says != "revert")
         said = [f.reason for f in (*await world.facts(ev.UndoHeld), *await world.facts(ev.PinnedOut))]  # type: ignore[attr-defined]
         assert [s.partition(",")[0] for s in said] == ([] if says == "revert" else [f"undo: {says}"])
+
+
+async def test_the_target_hears_what_trueup_yaml_says_of_drift(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await world.pushed(FIRST)
+        assert list(world.target.rules.values()) == [DriftRules()]
+        await world.pushed({"trueup.yaml": "drift: {repair: false}\n"})
+        assert list(world.target.rules.values()) == [DriftRules(repair=False)]
 
 
 async def test_what_up_was_told_of_undo_comes_before_trueup_yaml(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from trueup.app import checker
 from trueup.core.candidate import ApplicationState, CandidateState
-from trueup.core.model import BuiltImage, Place, Severity
+from trueup.core.model import BuiltImage, DriftRules, Leave, Place, Severity
 from trueup.core.sealed import Fault, Opened
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
 from trueup.engine.candidate import Look, decides
@@ -136,6 +136,17 @@ async def test_what_trueup_yaml_accepts_goes_with_the_bundle(tmp_path: Path) -> 
     )
     assert bundle.accepted == ("NetworkPolicy",)
     assert {o.ref.kind for o in bundle.objects} == {"ConfigMap", "Service", "Deployment"}
+
+
+async def test_the_drift_rules_of_trueup_yaml_go_with_the_bundle(tmp_path: Path) -> None:
+    remote = MemoryRemote()
+    text = "drift: {repair: false, leave: [{kind: Deployment, jsonPointers: [/spec/replicas]}]}\n"
+    commit = remote.push(files("standard", tmp_path) | {"trueup.yaml": text}, "first")
+    study, _ = study_of(remote)
+    bundle = await study.bundle(
+        ApplicationState("application/a"), CandidateState("candidate/c", source="s", commit=commit)
+    )
+    assert bundle.drift == DriftRules((Leave(kind="Deployment", pointers=("/spec/replicas",)),), repair=False)
 
 
 async def test_a_wrong_trueup_yaml_is_an_error_with_its_line(tmp_path: Path) -> None:

@@ -172,11 +172,14 @@ class WorldStudy:
         graphs = (Graph(name="test", place=Place("pipeline"), dialect="none", jobs=()),) if "pipeline" in tree else ()
         repository = split(objects[0].images[0].text)[0] if objects and objects[0].images else "example.org/acme/web"
         buildable = (Buildable(repository, "", "app/Dockerfile", "app"),) if "app/main" in tree else ()
-        settings = RepositorySettings()
-        if FILE in tree:
-            oid = tree[FILE].oid
-            settings, _ = read_settings((await self.sources[source].blobs([oid]))[oid])
+        settings = await self._settings(self.sources[source], commit)
         return Look((), objects, graphs, buildable, undo=settings.undo_here)
+
+    async def _settings(self, source: Source, commit: str) -> RepositorySettings:
+        tree = await source.tree(commit)
+        if FILE not in tree:
+            return RepositorySettings()
+        return read_settings((await source.blobs([tree[FILE].oid]))[tree[FILE].oid])[0]
 
     async def graphs(self, source: str, commit: str) -> Sequence[Graph]:
         return (await self.look(source, commit)).triggered
@@ -202,7 +205,9 @@ class WorldStudy:
         objects = await self._objects(self.sources[candidate.source], candidate.commit)
         bound = bind(objects, tuple(candidate.images.values()))
         assert not isinstance(bound, Unmatched)
-        return Bundle(application.id, candidate.id, bound.objects, hashlib.sha256(repr(objects).encode()).hexdigest())
+        key = hashlib.sha256(repr(objects).encode()).hexdigest()
+        settings = await self._settings(self.sources[candidate.source], candidate.commit)
+        return Bundle(application.id, candidate.id, bound.objects, key, drift=settings.drift)
 
     def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan:
         have = {o.ref: o.hash for o in live.objects}

@@ -1,4 +1,4 @@
-"""Fields of objects that are left to whoever else writes them, and what is done about drift. Pure.
+"""Which fields of objects are left to whoever else writes them (`model.Leave`). Pure.
 
 A rule names objects and fields, as `ignoreDifferences` of an Argo CD Application does. Which values that leaves out is
 found here for JSON pointers; jq expressions are evaluated elsewhere (ports.Expressions), managers by the target.
@@ -11,43 +11,23 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
-from msgspec import Struct
-
-from trueup.core.model import Json, Ref
+from trueup.core.model import Json, Leave, Ref
 
 Path: TypeAlias = tuple[str | int, ...]  # keys and list positions from the root of a body
 
 
-class Leave(Struct, frozen=True, kw_only=True):
-    """One rule. `group` and `kind` may have * and ?; an empty name or namespace is any."""
-
-    group: str = "*"
-    kind: str = "*"
-    namespace: str = ""
-    name: str = ""
-    pointers: tuple[str, ...] = ()  # "/spec/replicas"
-    jq: tuple[str, ...] = ()  # ".spec.template.spec.containers[] | select(.name == \"x\") | .image"
-    managers: tuple[str, ...] = ()  # whatever these field managers hold
-
-    def concerns(self, ref: Ref) -> bool:
-        return (
-            fnmatchcase(ref.group, self.group)
-            and fnmatchcase(ref.kind, self.kind)
-            and self.namespace in ("", ref.namespace)
-            and self.name in ("", ref.name)
-        )
-
-
-class DriftRules(Struct, frozen=True):
-    """Of one application. `repair` False: drift is told and left as it is."""
-
-    leave: tuple[Leave, ...] = ()
-    repair: bool = True
-
-
 def concerning(rules: Iterable[Leave], ref: Ref) -> tuple[Leave, ...]:
     """The rules for this object."""
-    return tuple(rule for rule in rules if rule.concerns(ref))
+    return tuple(rule for rule in rules if _concerns(rule, ref))
+
+
+def _concerns(rule: Leave, ref: Ref) -> bool:
+    return (
+        fnmatchcase(ref.group, rule.group)
+        and fnmatchcase(ref.kind, rule.kind)
+        and rule.namespace in ("", ref.namespace)
+        and rule.name in ("", ref.name)
+    )
 
 
 def pointed(body: Json, pointers: Sequence[str]) -> tuple[Path, ...]:

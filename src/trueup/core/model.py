@@ -125,6 +125,25 @@ class Object(Struct, frozen=True):
     images: tuple[ImageUse, ...] = ()
 
 
+class Leave(Struct, frozen=True, kw_only=True):
+    """Fields that are left to others. `group` and `kind` may have * and ?; an empty name or namespace is any."""
+
+    group: str = "*"
+    kind: str = "*"
+    namespace: str = ""
+    name: str = ""
+    pointers: tuple[str, ...] = ()  # "/spec/replicas"
+    jq: tuple[str, ...] = ()  # '.spec.template.spec.containers[] | select(.name == "x") | .image'
+    managers: tuple[str, ...] = ()  # whatever these field managers hold
+
+
+class DriftRules(Struct, frozen=True):
+    """Of one application. `repair` False: drift is told and left as it is."""
+
+    leave: tuple[Leave, ...] = ()
+    repair: bool = True
+
+
 class Bundle(Struct, frozen=True):
     """All desired objects of an application for a Candidate, in a stable order."""
 
@@ -134,6 +153,7 @@ class Bundle(Struct, frozen=True):
     hash: str
     accepted: tuple[str, ...] = ()  # what `trueup.yaml` accepts by name although the target cannot honour it
     hooks: tuple[Object, ...] = ()  # made at their time, and no part of what stands (see `core.hooks`)
+    drift: DriftRules = DriftRules()
 
 
 class LiveObject(Struct, frozen=True):

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 
-from trueup.core import support
+from trueup.core import driftsettings, support
 from trueup.core.candidate import Undo
-from trueup.core.model import Finding, Json, Place, Severity
+from trueup.core.model import DriftRules, Finding, Json, Place, Severity
 from trueup.core.objects import dotted
 from trueup.core.yamldoc import Doc, Schema, YamlFault, documents
 
@@ -28,6 +28,7 @@ KEYS: Mapping[str, str] = {
     "undo": "What becomes of a bad commit: `revert`: the last good one runs again and a commit says so (as without "
     "this key); `pin`: it runs again, Git is left alone; `none`: the rollout stays stopped and a person decides. The "
     "bad commit's own file counts; `trueup up --undo` comes before it.",
+    "drift": driftsettings.ABOUT,
     "accept": "Parts of Kubernetes that one host cannot honour and that would weaken a promise, accepted by name.",
 }
 
@@ -49,6 +50,7 @@ class Settings(Struct, frozen=True):
     accept: tuple[str, ...] = ()
     environments: tuple[Environment, ...] = ()
     undo: str = ""
+    drift: DriftRules = DriftRules()
 
     @property
     def undo_here(self) -> str:
@@ -81,7 +83,9 @@ def read(data: bytes) -> tuple[Settings, tuple[Finding, ...]]:
         for i, e in enumerate(body.get("environments") or ())
     )
     accept = tuple(body.get("accept") or ())
-    return Settings(None if required is None else tuple(required), accept, environments, body.get("undo") or ""), ()
+    drift = driftsettings.rules_of(body.get("drift"))
+    required = None if required is None else tuple(required)
+    return Settings(required, accept, environments, body.get("undo") or "", drift), ()
 
 
 def _clean(path: str) -> str:
@@ -93,7 +97,9 @@ def _findings(doc: Doc) -> Iterator[Finding]:
     if not isinstance(doc.body, dict):
         yield _wrong(doc, (), f"a mapping was expected, not {_kind(doc.body)}", "Start with a key, `pipelines:`.")
         return
-    yield from _unknown(doc, (), doc.body, {"pipelines", "accept", "environments", "undo"})
+    yield from _unknown(doc, (), doc.body, {"pipelines", "accept", "environments", "undo", "drift"})
+    for where, message, fix in driftsettings.faults(doc.body.get("drift")):
+        yield _wrong(doc, ("drift", *where), message, fix)
     yield from _undo(doc, ("undo",), doc.body.get("undo"))
     yield from _environments(doc, doc.body.get("environments"))
     pipelines = doc.body.get("pipelines")

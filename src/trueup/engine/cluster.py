@@ -19,7 +19,7 @@ from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.kubeconfig import Access, ConfigFault
 from trueup.core.layout import Layout
 from trueup.core.mask import Masker
-from trueup.core.model import Bundle, Judgement, Live, Object, Plan, Ref
+from trueup.core.model import Bundle, DriftRules, Judgement, Live, Object, Plan, Ref
 from trueup.core.objects import order, secret_values
 from trueup.drivers.targets.kubernetes import facts
 from trueup.drivers.targets.kubernetes.applyset import Parents
@@ -33,7 +33,7 @@ from trueup.drivers.targets.kubernetes.records import Applied, Records, key_of
 from trueup.drivers.targets.kubernetes.target import Kubernetes, Settings
 from trueup.engine.delivery import Delivery, own_addresses
 from trueup.engine.planning import Planning
-from trueup.ports import Moved
+from trueup.ports import Expressions, Moved
 
 AT_ONCE = 8  # dry runs under way
 HOLDING = frozenset({"PersistentVolumeClaim", "PersistentVolume", "Namespace", "CustomResourceDefinition"})
@@ -112,11 +112,15 @@ async def met(way: Way, environ: Mapping[str, str]) -> Way:
 
 @asynccontextmanager
 async def open_cluster(
-    layout: Layout, way: Way, environ: Mapping[str, str], deliver: Callable[[Client], Delivery]
+    layout: Layout,
+    way: Way,
+    environ: Mapping[str, str],
+    deliver: Callable[[Client], Delivery],
+    expressions: Expressions | None = None,
 ) -> AsyncIterator[Cluster]:
-    """The cluster, watched. Raises WayRefused, TargetDown."""
+    """The cluster, watched; `expressions` for whoever changes something there. Raises WayRefused, TargetDown."""
     found = await asyncio.to_thread(access, way, environ)
-    settings = Settings(access=found, environ=environ, records=layout.applied)
+    settings = Settings(access=found, environ=environ, records=layout.applied, expressions=expressions)
     if way.namespaced:
         settings = structs.replace(settings, namespaces=(found.namespace,), home=found.namespace)
     target = Kubernetes(settings)
@@ -164,6 +168,9 @@ class Cluster:
 
     async def read(self, application: str) -> Live:
         return await self.target.read(application)
+
+    async def drift_rules(self, application: str, rules: DriftRules) -> None:
+        await self.target.drift_rules(application, rules)
 
     async def apply(
         self, application: str, candidate: str, objects: Sequence[Object], accepted: Sequence[str] = ()

@@ -206,7 +206,7 @@ class RepositoryStudy:
         if isinstance(stated, Unmatched):
             raise BundleRefused(stated.reason)
         bundle = make_bundle(application.id, candidate.id, stated.objects)
-        return structs.replace(bundle, accepted=reading.settings.accept)
+        return structs.replace(bundle, accepted=reading.settings.accept, drift=reading.settings.drift)
 
     def plan(self, desired: Bundle, live: Live, approved: frozenset[str]) -> Plan:
         return planner.release(planner.plan(desired, live, self._policy), approved)

@@ -18,7 +18,7 @@ from trueup.core.model import Action, Bundle, Change, Judgement, Live, Object, R
 from trueup.core.references import batches
 from trueup.engine.book import Book
 from trueup.engine.planning import Planning
-from trueup.ports import Clock, ObjectInvalid, Records, Target
+from trueup.ports import Clock, LeavesAlone, ObjectInvalid, Records, Target
 
 _encode = msgspec.json.Encoder()
 STEPS = 1000  # of one pass: more than any sync has, fewer than for ever
@@ -93,6 +93,8 @@ class Syncing:
     async def _see(self, state: ApplicationState, bundle: Bundle) -> order.SyncSeen:
         target, current = self._targets[state.target], state.current
         assert current is not None
+        if isinstance(target, LeavesAlone):
+            await target.drift_rules(state.id, bundle.drift)
         plan = self._planning.plan(bundle, await target.read(state.id), state.approved)
         hooked = bool(bundle.hooks) and (current.with_hooks or bool(current.hooks))
         judged = await target.judge(state.id) if plan.changes or hooked else ()

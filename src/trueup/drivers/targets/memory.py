@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from trueup.core.model import Health, Judgement, Live, LiveObject, Object, Ref, Unread
+from trueup.core.model import DriftRules, Health, Judgement, Live, LiveObject, Object, Ref, Unread
 from trueup.ports import Moved, ObjectInvalid, TargetDown
 
 
@@ -22,6 +22,7 @@ class Memory:
         self.generations: dict[Ref, int] = {}
         self.calls: list[str] = []  # "apply app deployment/web 2f7a", in order
         self.down = ""
+        self.rules: dict[str, DriftRules] = {}  # kept, and without effect: nobody else writes here
         self.unread: tuple[Unread, ...] = ()
         self.invalid: dict[str, str] = {}  # object name → why it is refused
         self._moved: list[Moved] = []
@@ -55,6 +56,9 @@ class Memory:
             self.generations[o.ref] = self.generations.get(o.ref, 0) + 1
             self.calls.append(f"apply {application} {o.ref} {o.hash[:8]}")
             self.move(application, o.ref)
+
+    async def drift_rules(self, application: str, rules: DriftRules) -> None:
+        self.rules[application] = rules
 
     async def delete(self, application: str, refs: Sequence[Ref]) -> None:
         self._reachable()

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from cluster.play import Admin
-from trueup.core.leave import DriftRules, Leave
-from trueup.core.model import Health, Object, Place
+from trueup.core.model import DriftRules, Health, Leave, Object, Place
 from trueup.core.objects import make_object
 from trueup.drivers.renderers.jq import Jq
 from trueup.drivers.renderers.worker import Limits, Workers

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trueup.core.leave import Leave, concerning, leads, pointed, without
-from trueup.core.model import Ref
+from trueup.core.leave import concerning, leads, pointed, without
+from trueup.core.model import Leave, Ref
 from trueup.drivers.targets.kubernetes import leaving
 
 K = 'k:{"name":"web"}'

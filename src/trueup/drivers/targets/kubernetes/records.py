@@ -14,8 +14,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from trueup.core.leave import DriftRules
-from trueup.core.model import Json, Ref
+from trueup.core.model import DriftRules, Json, Ref
 
 Key = tuple[str, str, str, str]  # group, kind, namespace, name
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trueup.core.leave import DriftRules, Leave, Path, concerning, leads, pointed
-from trueup.core.model import Json, Ref
+from trueup.core.leave import Path, concerning, leads, pointed
+from trueup.core.model import DriftRules, Json, Leave, Ref
 from trueup.drivers.targets.kubernetes.client import ApiError, Client
 from trueup.drivers.targets.kubernetes.leaving import (
     REPLICAS,

@@ -13,8 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trueup.core.kubeconfig import Access
-from trueup.core.leave import DriftRules
-from trueup.core.model import Health, Judgement, Live, LiveObject, Object, Ref
+from trueup.core.model import DriftRules, Health, Judgement, Live, LiveObject, Object, Ref
 from trueup.drivers.targets.kubernetes.applying import Applying
 from trueup.drivers.targets.kubernetes.applyset import Parents
 from trueup.drivers.targets.kubernetes.client import OURSELVES, Account, ApiError, Client
