@@ -152,4 +152,8 @@ async def test_an_event_of_any_size_is_read_whole() -> None:
     object = {"kind": "X", "data": "d" * 3_000_000}
     lines = b"".join(orjson.dumps({"type": "ADDED", "object": {**object, "n": n}}) + b"\n" for n in range(3))
     async with server(lambda _: web.Response(body=lines)) as client:
-        assert [(t, o["n"]) async for t, o in client.watch("/x")] == [("ADDED", 0), ("ADDED", 1), ("ADDED", 2)]
+        assert [(t, o["n"]) async for t, o in client.watch("/x") if t != "OPEN"] == [
+            ("ADDED", 0),
+            ("ADDED", 1),
+            ("ADDED", 2),
+        ]

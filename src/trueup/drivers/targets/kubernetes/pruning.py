@@ -14,6 +14,8 @@ from trueup.drivers.targets.kubernetes.served import Served
 from trueup.drivers.targets.kubernetes.sight import Sight
 from trueup.ports import TargetDown
 
+RACES = 8
+
 log = logging.getLogger(__name__)
 
 
@@ -39,15 +41,25 @@ class Pruning:
 
     async def _prune(self, record: Applied, resource: Resource, set_id: str) -> None:
         path = resource.path(record.ref.namespace, record.ref.name)
+        for _ in range(RACES):
+            if await self._deleted(record, path, set_id):
+                return
+        raise TargetDown(f"{path} could not be deleted: others write it all the time; it is tried again")
+
+    async def _deleted(self, record: Applied, path: str, set_id: str) -> bool:
+        """False when somebody wrote it since it was read: whether it is ours is to be seen anew."""
         try:
             live = await self._client.get(path, METADATA)
             kept = owned.why_not_ours(live, set_id, record.uid)
             if kept:
                 log.warning("not deleted, it is not ours", extra={"object": path, "reason": kept})
-                return
+                return True
             same = {"uid": record.uid, "resourceVersion": live["metadata"]["resourceVersion"]}
             body = {"propagationPolicy": "Background", "preconditions": same}
             await self._client.send(Call(method="DELETE", path=path, body=body, account=self._account))
         except ApiError as error:
+            if error.status == 409:
+                return False
             if error.status != 404:
                 raise TargetDown(f"{path} could not be deleted: {error.message} ({error.status})") from error
+        return True

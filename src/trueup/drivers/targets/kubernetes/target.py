@@ -81,18 +81,20 @@ class Kubernetes:
 
     async def start(self) -> None:
         """Load what was applied and watch its kinds. May be called again after it failed. Raises TargetDown."""
-        await self.load()
+        loaded, found = await asyncio.gather(self.load(), self.discovery.refresh(), return_exceptions=True)
+        if loaded is not None:
+            raise loaded
+        if self.lease is not None:
+            self.client.fence = self.lease.need
+            self.lease.start(self.records.id)
         if not self._begun:
             self._watching.start()
             self._comparing.start(self._sight)
             self._begun = True
-        try:
-            await self.discovery.refresh()
-        except ApiError as error:
-            raise TargetDown(f"{self.settings.access.server}: {error.message} ({error.status})") from error
-        if self.lease is not None:
-            self.client.fence = self.lease.need
-            self.lease.start(self.records.id)
+        if isinstance(found, ApiError):
+            raise TargetDown(f"{self.settings.access.server}: {found.message} ({found.status})") from found
+        if found is not None:
+            raise found
         self._served.watch(each.ref for each in self.records.applied.values())
 
     async def close(self) -> None:
@@ -134,9 +136,10 @@ class Kubernetes:
 
     async def delete(self, application: str, refs: Sequence[Ref]) -> None:
         set_id = self._parents.id_of(application)
-        async with asyncio.TaskGroup() as tasks:
-            for ref in refs:
-                tasks.create_task(self._pruning.delete(application, set_id, ref))
+        work = (self._pruning.delete(application, set_id, ref) for ref in refs)
+        for failed in await asyncio.gather(*work, return_exceptions=True):  # the others are deleted all the same
+            if failed is not None:
+                raise failed
 
     async def judge(self, application: str) -> tuple[Judgement, ...]:
         keys = self._keys(application)
