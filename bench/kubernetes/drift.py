@@ -84,17 +84,17 @@ def as_stated(body: dict[str, object]) -> bool:
         return False
     if isinstance(data, dict):
         return data.get("LEVEL") == "info"
-    return isinstance(spec, dict) and spec["ports"][0]["port"] == 80
+    return isinstance(spec, dict) and spec["selector"] != {"app": "hacked"}
 
 
 async def change(client: Client, number: int, count: int, changed: dict[str, tuple[str, float]]) -> None:
-    what = ("deleted", "data edited", "label removed", "port edited", "mutated under another name")[number % 5]
-    name = f"a{number % count}-{9 if what == 'port edited' else (number + number // count) % 8}"
-    path = f"/api/v1/namespaces/ours/{'services' if what == 'port edited' else 'configmaps'}/{name}"
+    what = ("deleted", "data edited", "label removed", "selector edited", "mutated under another name")[number % 5]
+    name = f"a{number % count}-{9 if what == 'selector edited' else (number + number // count) % 8}"
+    path = f"/api/v1/namespaces/ours/{'services' if what == 'selector edited' else 'configmaps'}/{name}"
     patches = {
         "data edited": {"data": {"LEVEL": "debug"}},
         "label removed": {"metadata": {"labels": {PART_OF: None}}},
-        "port edited": {"spec": {"ports": [{"port": 81, "protocol": "TCP", "targetPort": 81}]}},
+        "selector edited": {"spec": {"selector": {"app": "hacked"}}},
         "mutated under another name": {"data": {"LEVEL": "mutated"}},
     }
     changed[name] = (what, time.perf_counter())
