@@ -22,6 +22,7 @@ from trueup.core.layout import Layout
 from trueup.core.reference import mirror_name
 from trueup.drivers.builders.base import LABEL_IMAGE
 from trueup.drivers.builders.buildah import Buildah
+from trueup.engine.pins import unneeded
 from trueup.engine.registry import Registry, Stored
 
 DAY_S = 86_400.0
@@ -35,6 +36,7 @@ class Kind(enum.Enum):
     WORKSPACE = "workspace"
     LOG = "log"
     CONTEXT = "build context"
+    REMOTE = "remote part"
 
 
 class Limits(Struct, frozen=True):
@@ -46,13 +48,16 @@ class Limits(Struct, frozen=True):
     workspaces_age_s: float = DAY_S
     logs_age_s: float = 90 * DAY_S
     logs_bytes: int = 2 << 30
+    remotes_age_s: float = 90 * DAY_S
 
 
 class Keep(Struct, frozen=True):
-    """What must stay: digests that run or that a rollback needs, and runs that are not over (ids, "run/" or not)."""
+    """What must stay: digests that run or that a rollback needs, runs that are not over (ids, "run/" or not), and
+    commits whose remote parts are pinned."""
 
     digests: frozenset[str] = frozenset()
     runs: frozenset[str] = frozenset()
+    commits: frozenset[str] = frozenset()
 
 
 class Item(Struct, frozen=True):
@@ -149,7 +154,14 @@ class Housekeeping:
             *(i for i in workspaces if i.age_s > limits.workspaces_age_s and Path(i.name).name not in runs),
             *_over(loose, sum(item.size_bytes for item in logs), limits),
             *(item for item in contexts if item.age_s > CONTEXT_S),
+            *self._remotes(keep, limits),
         ]
+
+    def _remotes(self, keep: Keep, limits: Limits) -> Iterable[Item]:
+        before_s = self._now().timestamp() - limits.remotes_age_s
+        for path in unneeded(Path(self._layout.remotes), keep.commits, before_s):
+            size, newest = _weigh(path)
+            yield Item(Kind.REMOTE, str(path), size, self._age(newest))
 
     def _below(self, folder: Path, kind: Kind) -> list[Item]:
         """Each entry of a folder, as old as the newest file in it."""

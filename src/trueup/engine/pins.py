@@ -4,10 +4,11 @@ digest beside it. Without a folder nothing outlives the process."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import msgspec
@@ -63,6 +64,7 @@ class Pins:
         if self._folder is not None and revision != FOLDER_NAME:
             try:
                 found = msgspec.json.decode(self._file(revision).read_bytes(), type=dict[str, str])
+                os.utime(self._file(revision))  # needed still: `unneeded` goes by its age
             except (FileNotFoundError, msgspec.DecodeError):
                 found = {}
         if revision != FOLDER_NAME:
@@ -75,7 +77,7 @@ class Pins:
 
     def _file(self, revision: str) -> Path:
         assert self._folder is not None
-        return self._folder / "pins" / f"{hashlib.sha256(revision.encode()).hexdigest()[:40]}.json"
+        return self._folder / "pins" / _named(revision)
 
     def _get(self, digest: str) -> bytes | None:
         if self._folder is None:
@@ -88,13 +90,33 @@ class Pins:
 
     def _put(self, data: bytes) -> str:
         digest = hashlib.sha256(data).hexdigest()
-        if self._folder is not None and not self._content(digest).exists():
+        if self._folder is not None and self._get(digest) is None:
             _write(self._content(digest), data)
         return digest
 
     def _content(self, digest: str) -> Path:
         assert self._folder is not None
         return self._folder / "sha256" / digest[:2] / digest
+
+
+def unneeded(folder: Path, keep: Collection[str], older_than: float) -> list[Path]:
+    """Pins of revisions that are not in `keep` and were not looked at since `older_than` (seconds since 1970), and
+    contents that no other pin names. Blocking; removes nothing."""
+    names = {_named(revision) for revision in keep}
+    going, digests = [], set[str]()
+    for path in sorted((folder / "pins").glob("*.json")):
+        if path.name not in names and path.stat().st_mtime < older_than:
+            going.append(path)
+            continue
+        with contextlib.suppress(msgspec.DecodeError):
+            pins = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+            digests.update(value.rpartition(" ")[2] for value in pins.values())
+    contents = (path for path in sorted((folder / "sha256").glob("*/*")) if path.name not in digests)
+    return [*going, *(path for path in contents if path.stat().st_mtime < older_than)]
+
+
+def _named(revision: str) -> str:
+    return f"{hashlib.sha256(revision.encode()).hexdigest()[:40]}.json"
 
 
 class Changed(Exception):

@@ -32,6 +32,7 @@ class Needed(Struct, frozen=True):
     digests: frozenset[str]
     runs: frozenset[str]
     records: frozenset[str]
+    commits: frozenset[str]
 
 
 async def needed(book: Book, records: Records) -> Needed:
@@ -52,13 +53,16 @@ async def needed(book: Book, records: Records) -> Needed:
             if candidate.verdict.value == "pending" and not candidate.superseded_by:
                 candidates.add(candidate.id)
     digests: set[str] = set()
+    commits: set[str] = set()
     for id in candidates:
-        digests |= {image.digest for image in (await book.candidate(id)).images.values()}
+        candidate = await book.candidate(id)
+        digests |= {image.digest for image in candidate.images.values()}
+        commits.add(candidate.commit)
     for key in bundles:
         data = await records.get(key)
         if data is not None:
             digests |= stated(_bundle.decode(data).objects)
-    return Needed(frozenset(digests), frozenset(runs), frozenset(bundles))
+    return Needed(frozenset(digests), frozenset(runs), frozenset(bundles), frozenset(commits))
 
 
 class Tidy:
@@ -82,7 +86,7 @@ class Tidy:
     async def once(self) -> int:
         """Collect now; the bytes won from images, layers, workspaces and logs."""
         keep = await needed(self._book, self._records)
-        items = await self._house.survey(Keep(keep.digests, keep.runs), self._limits)
+        items = await self._house.survey(Keep(keep.digests, keep.runs, keep.commits), self._limits)
         won = await self._house.collect(items) if items else 0
         await self._keeping.retain(max_age_s=RECORDS_AGE_S, max_bytes=RECORDS_BYTES, keep=set(keep.records))
         return won
