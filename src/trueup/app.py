@@ -10,7 +10,7 @@ import contextlib
 import datetime as dt
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -344,7 +344,7 @@ class App:
                 judgements[id] = await self.target.judge(id)
         return Now(judgements, dict(self.loop.problems), os.getpid(), self.webhook, tuple(self.loop.parts.watched))
 
-    async def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
+    async def logs(self, query: LogQuery) -> AsyncGenerator[bytes, None]:
         if query.run:
             async for chunk in self.runs.logs(query):
                 yield chunk

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Wall:
 class Serving:
     def __init__(self) -> None:
         self.asked: list[tuple[Request, Principal]] = []
+        self.left = asyncio.Event()
 
     async def perform(self, request: Request, by: Principal) -> Reply:
         self.asked.append((request, by))
@@ -44,9 +45,14 @@ class Serving:
     async def now(self) -> Now:
         return Now({"application/a": (Judgement(WEB, Health.HEALTHY, "3/3 ready"),)}, {}, os.getpid())
 
-    async def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
+    async def logs(self, query: LogQuery) -> AsyncGenerator[bytes, None]:
         if query.run == "run/none":
             raise NoSuchLog("no run of this name; the newest is run/1")
+        try:
+            while query.run == "run/endless":
+                yield b"again\n" * 1000
+        finally:
+            self.left.set()
         yield b"one\n"
         yield b"two\n" if query.follow else b""
 
@@ -115,6 +121,18 @@ async def test_logs_stream_and_an_unknown_run_is_named(tmp_path: Path) -> None:
         assert b"".join([part async for part in client.logs(LogQuery(run="run/1", follow=True))]) == b"one\ntwo\n"
         with pytest.raises(NoSuchLog, match="the newest is run/1"):
             _ = [part async for part in client.logs(LogQuery(run="run/none"))]
+
+
+async def test_whoever_has_seen_enough_of_a_log_leaves_no_word_behind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path) as (client, serving, _):
+        async with connect(str(tmp_path / "up.sock")) as other:
+            async for _part in other.logs(LogQuery(run="run/endless")):
+                break
+        await asyncio.wait_for(serving.left.wait(), 10)
+        assert (await client.do(Sync())).ok
+    assert not caplog.records, caplog.text
 
 
 async def test_a_folder_without_a_running_trueup_says_what_to_do(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
 
 from msgspec import Raw, Struct
@@ -28,7 +28,7 @@ class Serving(Protocol):
 
     async def now(self) -> Now: ...
 
-    def logs(self, query: LogQuery) -> AsyncIterator[bytes]:
+    def logs(self, query: LogQuery) -> AsyncGenerator[bytes, None]:
         """Lines as they come, masked. Raises NoSuchLog before the first."""
         ...
 

@@ -83,17 +83,18 @@ def application(serving: Serving, pages: Pages, follows: Follows) -> web.Applica
             query = msgspec.convert(dict(request.query), LogQuery, strict=False)
         except msgspec.ValidationError as error:
             return _json(Reply(False, str(error)), 400)
-        lines = aiter(serving.logs(query))
-        try:
-            first = await anext(lines, b"")
-        except NoSuchLog as error:
-            return _json(Reply(False, str(error)), 404)
-        response = await _stream(request, "text/plain")
-        await response.write(first)
-        async for line in lines:
-            await response.write(line)
-        await response.write_eof()
-        return response
+        async with contextlib.aclosing(serving.logs(query)) as lines:
+            try:
+                first = await anext(lines, b"")
+            except NoSuchLog as error:
+                return _json(Reply(False, str(error)), 404)
+            response = await _stream(request, "text/plain")
+            with contextlib.suppress(ConnectionResetError):  # whoever asked has seen enough
+                await response.write(first)
+                async for line in lines:
+                    await response.write(line)
+                await response.write_eof()
+            return response
 
     app = web.Application(client_max_size=BODY_BYTES, middlewares=[_let_in])
     app.add_routes(

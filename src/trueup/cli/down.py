@@ -125,7 +125,8 @@ def _list(listed: tuple[Kept, ...], screen: Console) -> None:
     for each in listed:
         table.add_row(size(each.size_bytes), each.what, each.where)
     screen.print(table)
-    screen.print(f"{size(sum(k.size_bytes for k in listed))} in all")
+    shared = "; images share layers: less is freed" if sum(k.what == "image" for k in listed) > 1 else ""
+    screen.print(f"{size(sum(k.size_bytes for k in listed))} in all{shared}")
 
 
 async def _end_loop(where: Layout) -> None:
