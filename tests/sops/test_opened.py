@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -303,3 +306,34 @@ async def test_hostile_files_cost_one_error_and_not_the_others(what: str, built:
     except NoKey as error:
         assert str(error).startswith("bad.yaml: encrypted by SOPS, and none of the given keys opens it")
         assert (await opener.open("shop", {"good.yaml": good}))["good.yaml"] == b"a: hunter2\n"
+
+
+# --- the process itself ------------------------------------------------------------------------------
+
+
+async def test_the_process_writes_no_core_file_and_may_open_nothing(built: Path) -> None:
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(str(built), "--uid=65534", stdin=pipe, stdout=pipe, env={}, cwd="/")
+    try:
+        about = Path(f"/proc/{process.pid}")
+        async with asyncio.timeout(20):
+            while "Seccomp:\t2" not in (status := (about / "status").read_text()):  # noqa: ASYNC110  # no event for it
+                await asyncio.sleep(0.01)
+        assert "NoNewPrivs:\t1" in status
+        core = next(line for line in (about / "limits").read_text().splitlines() if line.startswith("Max core file"))
+        assert core.split()[4:6] == ["0", "0"]
+        if os.geteuid() == 0:
+            assert "Uid:\t65534\t65534\t65534\t65534" in status
+            assert (about / "mem").stat().st_uid == 0, "its memory is closed to its own user: PR_SET_DUMPABLE"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def test_what_holds_clear_text_writes_no_core_file() -> None:
+    code = (
+        "import ctypes; from trueup.agent.process import keep_memory_closed as close; "
+        "ask = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0); before = ask(); close(); print(before, ask())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["1", "0"]
