@@ -18,7 +18,7 @@ packages: ## the Debian packages Trueup works with (root or sudo)
 	@scripts/packages
 
 testing: packages ## and those that only its tests need
-	@scripts/packages busybox-static containernetworking-plugins conntrack
+	@scripts/packages busybox-static gpg gpg-agent containernetworking-plugins conntrack
 
 lint: dev ## ruff and the import layers
 	$(BIN)/ruff check .
