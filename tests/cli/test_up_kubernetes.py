@@ -248,6 +248,16 @@ def test_push_rollout_drift_broken_push_undo_rollback_prune_and_leave(trueup: Tr
     trueup.until("the repair", lambda: person.configmap("settings").get("data") == {"GREETING": "Hello"})
     trueup.until("its record", lambda: "ann" in (trueup.status()["drift"] or ""))
 
+    # killed and started again: nothing is applied anew
+    assert trueup.process is not None
+    trueup.process.kill()
+    trueup.process.wait(20)
+    before = person.deployment()["metadata"]
+    trueup.up()
+    trueup.until("the loop", lambda: trueup.whole_status()["running"] and trueup.status()["objects"])
+    after = person.deployment()["metadata"]
+    assert (after["uid"], after["generation"]) == (before["uid"], before["generation"])
+
     # a broken push is told with the pod's words and undone by a commit
     bad = person.push({"main": BROKEN}, "Use flask")
     undo = f'Undo {bad[:10]} "Use flask"'
@@ -285,3 +295,43 @@ def test_push_rollout_drift_broken_push_undo_rollback_prune_and_leave(trueup: Tr
     assert "delete deployment/web" in waits and "say --yes" in waits, waits
     assert "5 objects are deleted" in trueup("down", "--cluster", "--yes")
     assert not person.deployment() and not person.configmap("settings")
+
+
+def test_nodes_that_cannot_pull_what_was_built_are_named_with_what_to_do(tmp_path: Path, person: Person) -> None:
+    trueup = Trueup(tmp_path, person)
+    person.push({"Dockerfile": DOCKERFILE, "main": SERVE, "config/web.yaml": MANIFESTS}, "Serve")
+    trueup.up()
+    try:
+        trueup.until("the ledger", lambda: Path(trueup.env["TRUEUP_STATE"], "ledger.db").exists())
+        told = trueup.until("the refusal", lambda: "; ".join(trueup.whole_status()["problems"].values()))
+        assert "nodes cannot pull what was built here for ghcr.io" in told and "node-1 is elsewhere" in told, told
+        assert "podman login ghcr.io" in told and "--image-registry HOST/PREFIX" in told, told
+        assert not person.deployment()
+        checks = json.loads(trueup("doctor", "--output", "json"))["checks"]
+        (images,) = [check for check in checks if check["name"] == "images for the nodes"]
+        assert images["state"] == "warning" and "node-1 is elsewhere" in images["message"], images
+    finally:
+        trueup.leave()
+
+
+def test_a_node_that_is_this_machine_pulls_from_the_embedded_registry(tmp_path: Path, person: Person) -> None:
+    """As on a single-node k3s: Trueup runs where the node does."""
+    trueup = Trueup(tmp_path, person, inside=person.cluster.space.inside)
+    person.push({"Dockerfile": DOCKERFILE, "main": SERVE, "config/web.yaml": MANIFESTS}, "Serve")
+    trueup.up()
+    try:
+        trueup.until("the write-back", lambda: person.subjects()[0].startswith("Record what runs"))
+        image = person.deployment()["spec"]["template"]["spec"]["containers"][0]["image"]
+        assert image.startswith("127.0.0.1:") and "/ghcr.io/acme/web:" in image and "@sha256:" in image, image
+        assert "image: ghcr.io/acme/web:" in person.on_branch("config/web.yaml")
+        tree = trueup("tree")
+        assert "deployment/web" in tree and tree.count("pod/web-") == 2, tree
+        assert "GREETING: Hello" in trueup("get", "configmap/settings")
+        hidden = trueup("get", "secret/token")
+        assert "(hidden)" in hidden and "hunter2" not in hidden, hidden
+        assert "Scheduled" in trueup("events", "deployment/web")
+        assert trueup("diff") == "nothing differs\n"
+        assert "web is healthy" in trueup("wait", "--timeout", "30s")
+        assert "cannot pull again what deployment/web runs until the next trueup up" in trueup("down")
+    finally:
+        trueup.leave()

@@ -40,7 +40,7 @@ def test_nothing_to_wait_for_is_told(
     assert isinstance(trueup("wait", *words, "--state", str(folder)).exception, error)
 
 
-@pytest.mark.parametrize("command", [("get", "x"), ("tree",), ("events",)])
+@pytest.mark.parametrize("command", [("get", "x"), ("tree",), ("diff",), ("events",)])
 def test_a_cluster_is_looked_at_only_where_there_is_one(state: Make, trueup: Trueup, command: tuple[str, ...]) -> None:
     error = trueup(*command, "--state", str(state("undone"))).exception
     assert isinstance(error, Away) and "rolls out to this machine" in str(error)

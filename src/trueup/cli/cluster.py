@@ -1,26 +1,31 @@
-"""`trueup get`, `tree`, `events`: what a cluster has of what was applied to it."""
+"""`trueup get`, `tree`, `diff`, `events`: what a cluster has of what was applied to it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import click
+from msgspec import Struct
 from rich.console import Console
 from rich.text import Text
 
+from trueup.app import looking as delivery_of
+from trueup.cli import exits, reading
 from trueup.cli.common import emit, layout, output_option, run, state_option
 from trueup.cli.errors import Away, Unknown
 from trueup.cli.show.live import HEALTH_SIGN
 from trueup.cli.show.style import grid
+from trueup.core import plan as planner
 from trueup.core.layout import Layout
 from trueup.core.model import Ref
 from trueup.core.views.tree import Branch
-from trueup.engine.cluster import kept
+from trueup.engine.cluster import kept, open_cluster
 from trueup.engine.clusterlook import Looking, Told, looking
 
 
@@ -109,6 +114,63 @@ def _show_branch(branch: Branch, console: Console, indent: str, *, many: bool = 
     console.print(line, soft_wrap=True)
     for each in branch.below:
         _show_branch(each, console, f"{indent}  ")
+
+
+class Differs(Struct, frozen=True):
+    """One object that is not as it was applied, or of which that is not known."""
+
+    object: str
+    namespace: str
+    diff: tuple[str, ...] = ()
+    refused: str = ""
+    untried: str = ""
+
+
+@click.command()
+@click.argument("object", default="")
+@state_option
+@output_option
+@click.pass_context
+def diff(ctx: click.Context, object: str, state: str | None, output: str) -> None:
+    """What on the cluster differs from what was applied last, by a server-side dry run. Nothing is changed.
+
+    Only fields that Git states count. Exit code 1 when something differs.
+
+    \b
+    Examples:
+      trueup diff
+      trueup diff deployment/web
+    """
+    found = run(_diff(layout(state), object))
+    emit(found, output, _show_diff)
+    if found:
+        ctx.exit(exits.FAILED)
+
+
+async def _diff(where: Layout, name: str) -> tuple[Differs, ...]:
+    known = await reading.chronicle(where)
+    bundles = await reading.bundles(where, known)
+    async with _open(where, "diff") as found:
+        refs = set(_chosen(found, name))
+    way, key = await asyncio.to_thread(kept, where), secrets.token_bytes(32)
+    differing: list[Differs] = []
+    async with open_cluster(where, way, os.environ, delivery_of(where, way, os.environ)) as cluster:
+        for id, bundle in bundles.items():
+            objects = [each for each in bundle.objects if each.ref in refs]
+            for ref, tried in (await cluster.trials(id, objects)).items():
+                lines = planner.diff(tried.before, tried.after, key) if tried.after else ()
+                if lines or tried.refused or tried.untried:
+                    differing.append(Differs(str(ref), ref.namespace, lines, tried.refused, tried.untried))
+    return tuple(differing)
+
+
+def _show_diff(found: tuple[Differs, ...], console: Console) -> None:
+    for each in found:
+        console.print(Text(f"~ {each.object}", "yellow"))
+        for line in (*each.diff, *filter(None, (each.refused, each.untried))):
+            console.print(f"    {line}", soft_wrap=True)
+    if not found:
+        console.print("nothing differs")
 
 
 @click.command()

@@ -35,6 +35,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "wait": ("trueup.cli.wait:wait", "Wait until what a commit states runs and is healthy."),
         "get": ("trueup.cli.cluster:get", "An object as the cluster has it."),
         "tree": ("trueup.cli.cluster:tree", "What was applied to a cluster, down to pods."),
+        "diff": ("trueup.cli.cluster:diff", "What on a cluster differs from what was applied."),
         "events": ("trueup.cli.cluster:events", "The cluster's events of what was applied."),
         "health": ("trueup.cli.health:health", "Judge objects as they were read from a Kubernetes cluster."),
     },

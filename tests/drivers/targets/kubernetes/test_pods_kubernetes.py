@@ -197,6 +197,48 @@ async def test_a_container_over_its_memory_is_told(target: Kubernetes, space: st
     assert "more memory than its limit" in found.reason, found.reason
 
 
+async def test_a_job_that_fails_and_an_init_container_are_told_with_their_logs(target: Kubernetes, space: str) -> None:
+    container = {"name": "migrate", "image": "localhost/crash:1"}
+    body = {
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "migrate", "namespace": space},
+        "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
+    }  # fmt: skip
+    await target.apply(APPLICATION, "c1", [make_object(body, Place("job.yaml", 1))])
+    found = await judged(target, lambda j: j.health is Health.DEGRADED)
+    assert "exit 1" in found.reason and "No module named 'flask'" in found.reason, found.reason
+    await target.delete(APPLICATION, [found.ref])
+    await target.apply(APPLICATION, "c2", [deployment(space, initContainers=[{**container, "name": "prepare"}])])
+    found = await judged(target, lambda j: j.health is Health.DEGRADED)
+    assert found.fault is Fault.CHANGE and "No module named 'flask'" in found.reason, found
+
+
+async def test_a_claim_that_nobody_fills_is_told_with_the_schedulers_words(target: Kubernetes, space: str) -> None:
+    labels = {"app": "db"}
+    mount = {"name": "data", "mountPath": "/data"}
+    container = {"name": "db", "image": "localhost/serve:1", "volumeMounts": [mount]}
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    body = {
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": space},
+        "spec": {
+            "serviceName": "db", "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
+        },
+    }  # fmt: skip
+    await target.apply(APPLICATION, "c1", [make_object(body, Place("db.yaml", 1))])
+    found = await judged(target, lambda j: "Unschedulable" in j.reason)
+    assert "pod db-0" in found.reason and "PersistentVolumeClaims" in found.reason, found.reason
+    assert found.fault is not Fault.CHANGE, found
+
+
+async def test_a_volume_that_cannot_be_mounted_is_told_in_the_kubelets_words(target: Kubernetes, space: str) -> None:
+    volume = {"name": "keys", "secret": {"secretName": "absent"}}
+    mounted = {"volumeMounts": [{"name": "keys", "mountPath": "/keys"}]}
+    await target.apply(APPLICATION, "c1", [deployment(space, volumes=[volume], container=mounted)])
+    found = await judged(target, lambda j: "MountVolume" in j.reason)
+    assert 'secret "absent" not found' in found.reason, found.reason
+
+
 async def test_logs_come_by_owner_by_pod_and_follow_new_pods(target: Kubernetes, space: str) -> None:
     await target.apply(APPLICATION, "c1", [deployment(space, replicas=2)])
     await until_healthy(target)
