@@ -195,19 +195,25 @@ func (f *files) unserved(at string, data []byte) error {
 	for i := 0; i+1 < len(fields); i += 2 {
 		key, value := fields[i], fields[i+1]
 		switch key.Value {
-		case "helmCharts", "helmChartInflationGenerator":
+		case "helmCharts":
+			if len(value.Content) > 0 {
+				return &faulty{fault{
+					Message: "helmCharts is rendered by `trueup up`, `check`, `inspect` and `plan` alone", File: at, Line: key.Line,
+					Fix: "Look at it with `trueup plan`.",
+				}}
+			}
+		case "helmChartInflationGenerator":
 			if len(value.Content) > 0 {
 				return &faulty{fault{
 					Message: key.Value + " is not rendered by this version", File: at, Line: key.Line,
-					Fix: "Commit the chart's output (`helm template`) and list it under resources.",
+					Fix: "Name the chart under helmCharts.",
 				}}
 			}
 		case "resources", "bases", "components", "generators", "transformers", "validators", "crds", "configurations":
 			for _, item := range value.Content {
 				if _, local := f.tree.stat(inside(path.Join(path.Dir(at), item.Value))); !local && isRemote(item.Value) {
 					return &faulty{fault{
-						Message: fmt.Sprintf("%s is remote, and remote bases are not fetched by this version", item.Value),
-						File:    at, Line: item.Line,
+						Message: item.Value + " is remote, " + fetched(key.Value), File: at, Line: item.Line,
 						Fix: "Copy it into this repository and name its folder.",
 					}}
 				}
@@ -215,6 +221,15 @@ func (f *files) unserved(at string, data []byte) error {
 		}
 	}
 	return nil
+}
+
+// fetched says who fetches what a field names elsewhere; a worker never does.
+func fetched(field string) string {
+	switch field {
+	case "resources", "bases", "components":
+		return "and is fetched by `trueup up`, `check`, `inspect` and `plan` alone"
+	}
+	return "which only resources, bases and components may be"
 }
 
 // isRemote follows Kustomize's own reading of an address.

@@ -129,7 +129,7 @@ CASES: dict[str, tuple[Asked, Files, str, str, str]] = {
         APP,
         {"app/kustomization.yaml": HEAD + "helmCharts:\n- name: x\n"},
         "app/kustomization.yaml:2",
-        "helmCharts is not rendered",
+        "helmCharts is rendered by",
         "helm template",
     ),
     "a-key-stated-twice": (
