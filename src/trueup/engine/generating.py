@@ -81,7 +81,7 @@ class _Set:
             if len(bodies) > MOST:
                 raise Unfit(f"it makes more than {MOST} applications")
             for kind in _kinds(generator):
-                template = filled_from(dig(generator, (kind, "template")), self._spec["template"])
+                template = filled_from(dig(generator, (kind, "template")), self._spec.get("template") or {})
                 bodies += await self._bodies(template, await self._params(generator, kind))
         names = Counter(str(dig(body, ("metadata", "name"))) for body in bodies)
         if twice := next((name for name, count in names.items() if count > 1), None):
@@ -97,10 +97,15 @@ class _Set:
         text = self._spec.get("templatePatch")
         if not text:
             return [{} for _ in params]
-        return [_yaml(one) or {} for one in await self._fill(text, params)]
+        patches = [_yaml(one) or {} for one in await self._fill(text, params)]
+        if not all(isinstance(one, dict) for one in patches):
+            raise Unfit("its templatePatch gives no mapping")
+        return patches
 
     def _body(self, made: Json) -> Json:
         told = made.get("metadata") or {}
+        if not isinstance(told, dict) or not isinstance(made.get("spec") or {}, dict):
+            raise Unfit("its template and templatePatch give no Application")
         metadata = {k: told[k] for k in ("name", "labels", "annotations", "finalizers") if told.get(k)}
         keeps = dig(self._spec, ("syncPolicy", "preserveResourcesOnDeletion"))
         if "finalizers" not in metadata and not keeps:
@@ -150,12 +155,18 @@ class _Set:
         return await self._params(generator, kinds[0])
 
     def _list(self, stated: Json) -> list[Params]:
-        elements = [*(stated.get("elements") or ()), *(_yaml(stated.get("elementsYaml") or "") or ())]
+        more = _yaml(stated.get("elementsYaml") or "") or []
+        if not isinstance(more, list) or not all(isinstance(one, dict) for one in more):
+            raise Unfit("elementsYaml holds no list of mappings")
+        elements = [*(stated.get("elements") or ()), *more]
         if self._nested:
             return [dict(one) for one in elements]
         found: list[Params] = []
         for one in elements:
-            values = {f"values.{k}": v for k, v in (one.get("values") or {}).items()}
+            inner = one.get("values") or {}
+            if not isinstance(inner, dict):
+                raise Unfit("values of an element of a list are no mapping")
+            values = {f"values.{k}": v for k, v in inner.items()}
             params = {**{k: v for k, v in one.items() if k != "values"}, **values}
             if wrong := next((k for k, v in params.items() if not isinstance(v, str)), None):
                 raise Unfit(f"{wrong} of an element of a list is no text: quote it, or use goTemplate")

@@ -22,8 +22,23 @@ def read(origin: Origin, doc: Doc) -> Definition:
         return application(origin, doc)
     if origin.kind == "ApplicationSet":
         spec = msgspec.convert(doc.body, r.ApplicationSet).spec
+        _check(spec.generators, "spec")
         return Generator(origin=origin, place=doc.place(), body=doc.body, inputs=tuple(_inputs(spec.generators)))
     return project(origin, doc)
+
+
+def _check(generators: tuple[Json, ...], at: str) -> None:
+    """Each generator, and those within it. Raises msgspec.ValidationError, with the path from the resource's root."""
+    for number, one in enumerate(generators):
+        here = f"{at}.generators[{number}]"
+        try:
+            stated = msgspec.convert(one, r.SetGenerator)
+        except msgspec.ValidationError as error:
+            message, mark, path = str(error).partition(" - at `$")
+            raise msgspec.ValidationError(f"{message} - at `$.{here}{path if mark else '`'}") from error
+        for name, several in (("matrix", stated.matrix), ("merge", stated.merge)):
+            if several is not None:
+                _check(several.generators, f"{here}.{name}")
 
 
 def _inputs(generators: tuple[Json, ...]) -> list[str]:

@@ -237,10 +237,15 @@ class Selector(Struct, frozen=True, rename="camel", kw_only=True):
     match_expressions: tuple[Expression, ...] = ()
 
 
+class Template(Struct, frozen=True, rename="camel", kw_only=True):
+    metadata: dict[str, Json] = {}
+    spec: dict[str, Json] = {}
+
+
 class List(Struct, frozen=True, rename="camel", kw_only=True):
-    elements: tuple[Json, ...] = ()
+    elements: tuple[dict[str, Json], ...] = ()
     elements_yaml: str = ""
-    template: Json = None
+    template: Template | None = None
 
 
 class PathItem(Struct, frozen=True, rename="camel", kw_only=True):
@@ -256,22 +261,22 @@ class Git(Struct, frozen=True, rename="camel", kw_only=True):
     path_param_prefix: str = ""
     values: dict[str, str] = {}
     requeue_after_seconds: int | None = None
-    template: Json = None
+    template: Template | None = None
 
 
 class Clusters(Struct, frozen=True, rename="camel", kw_only=True):
     selector: Selector = Selector()
     values: dict[str, str] = {}
     flat_list: bool = False
-    template: Json = None
+    template: Template | None = None
 
 
 class Several(Struct, frozen=True, rename="camel", kw_only=True):
     """A matrix or a merge: generators within a generator stay as they are written until they are filled in."""
 
-    generators: tuple[Json, ...] = ()
+    generators: tuple[dict[str, Json], ...] = ()
     merge_keys: tuple[str, ...] = ()
-    template: Json = None
+    template: Template | None = None
 
 
 class SetGenerator(Struct, frozen=True, rename="camel", kw_only=True):
@@ -284,8 +289,8 @@ class SetGenerator(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class ApplicationSetSpec(Struct, frozen=True, rename="camel", kw_only=True):
-    generators: tuple[Json, ...] = ()
-    template: Json = None
+    generators: tuple[dict[str, Json], ...] = ()
+    template: Template = Template()
     template_patch: str = ""
     go_template: bool = False
     go_template_options: tuple[str, ...] = ()
