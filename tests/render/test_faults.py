@@ -130,7 +130,7 @@ CASES: dict[str, tuple[Asked, Files, str, str, str]] = {
         {"app/kustomization.yaml": HEAD + "helmCharts:\n- name: x\n"},
         "app/kustomization.yaml:2",
         "helmCharts is rendered by",
-        "helm template",
+        "trueup plan",
     ),
     "a-key-stated-twice": (
         APP,
