@@ -83,13 +83,16 @@ class Chart(Struct, frozen=True, kw_only=True, tag="chart"):
 
 
 class ValuesFrom(Struct, frozen=True):
-    """Values that a ConfigMap or Secret holds. `key` "" is all of its keys."""
+    """Values that a ConfigMap or Secret holds. `key` "" is all of its keys; `target` is the path that the key's text is
+    the value of, typed as Helm's `--set` types it unless `literal`."""
 
     kind: str
     namespace: str
     name: str
     key: str = ""
     optional: bool = False
+    target: str = ""
+    literal: bool = False
 
 
 Tool: TypeAlias = Detected | Files | Overlay | Chart

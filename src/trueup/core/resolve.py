@@ -304,12 +304,26 @@ class _Work:
                     continue
                 message = f"{one.kind.lower()}/{one.name} holds no {one.key}"
                 raise _Unserved(source.place, message, f"It has: {', '.join(held) or 'nothing'}.")
+            if one.target:
+                merged = over(merged, self._placed(source, one, held[one.key]))
+                continue
             try:
                 bodies = [doc.body for doc in documents(held[one.key].encode(), f"{one.name}:{one.key}")]
             except YamlFault as fault:
                 raise _Unserved(source.place, f"{one.name}, {one.key}: {fault.message}", fault.fix) from fault
             merged = over(merged, bodies[0] if bodies else None)
         return over(merged, values) if merged is not None else values
+
+    def _placed(self, source: Source, one: ValuesFrom, text: str) -> Json:
+        """A mapping with one value at a path. Source: helm-controller v1.6.5, docs/spec/v2, "Values references"."""
+        quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+        if "[" in one.target or (not one.literal and not quoted and any(letter in text for letter in ",{}=\\\n")):
+            message = f"{one.kind.lower()}/{one.name}: its {one.key} at {one.target} is a list, or would be read as one"
+            raise _Unserved(source.place, message, "Let the key hold a mapping of values, or write `literal: true`.")
+        value: Json = text if one.literal else text[1:-1] if quoted else typed(text)
+        for name in reversed([part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", one.target)]):
+            value = {name: value}
+        return value
 
     def _held(self, source: Source, one: ValuesFrom) -> Mapping[str, str] | None:
         found = self._in.held(one)
@@ -340,6 +354,15 @@ class _Work:
                     top_text=tool.top_text, top_code=tool.top_code,
                 )
             )  # fmt: skip
+
+
+def typed(text: str) -> Json:
+    """A value as `helm --set` types it. Source: helm v4.2.4, pkg/strvals/parser.go typedVal."""
+    known: dict[str, Json] = {"true": True, "false": False, "null": None}
+    if text.lower() in known:
+        return known[text.lower()]
+    whole = text == "0" or (text[:1] != "0" and re.fullmatch(r"[+-]?[0-9]{1,19}", text) is not None)
+    return int(text) if whole and -(1 << 63) <= int(text) < 1 << 63 else text
 
 
 def over(below: Json, above: Json) -> Json:

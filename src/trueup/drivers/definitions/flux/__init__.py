@@ -177,7 +177,10 @@ def _named(reference: r.Reference, origin: Origin, kind: str) -> Named:
 
 
 def _from(origin: Origin, listed: Sequence[r.From], key: str) -> tuple[ValuesFrom, ...]:
-    return tuple(ValuesFrom(o.kind, origin.namespace, o.name, o.values_key or key, o.optional) for o in listed)
+    return tuple(
+        ValuesFrom(o.kind, origin.namespace, o.name, o.values_key or key, o.optional, o.target_path, o.literal)
+        for o in listed
+    )
 
 
 def _patch(stated: r.Patch) -> Json:

@@ -155,7 +155,7 @@ HELM_RELEASE = Kind(
         *different(TOGETHER, "spec.dependsOn[].{name,namespace}"),
         *different(
             "a ConfigMap or Secret is read where this repository states it; one that it does not state must be "
-            "`optional`", "spec.valuesFrom[].{kind,name,valuesKey,optional}",
+            "`optional`", "spec.valuesFrom[].{kind,name,valuesKey,targetPath,optional,literal}",
         ),
         *different("what changed is known by content, whatever the version says", "spec.chart.spec.reconcileStrategy"),
         *different("a push starts it, not the clock", "spec.chart.spec.interval"),
@@ -177,8 +177,6 @@ HELM_RELEASE = Kind(
             f"spec.driftDetection.mode spec.driftDetection.ignore[].paths spec.driftDetection.ignore[].{_TARGET}",
             "spec.healthCheckExprs[].{apiVersion,kind,current,failed,inProgress}",
         ),
-        *refused("a single value is not put in its place yet: let the key hold a mapping of values",
-                 "spec.valuesFrom[].{targetPath,literal}"),
         *refused(
             "patches after a chart's rendering are not applied yet: write values, or a kustomization",
             f"spec.postRenderers[].kustomize.patches[].patch spec.postRenderers[].kustomize.patches[].{_TARGET}",

@@ -89,6 +89,8 @@ class From(Struct, frozen=True, rename="camel", kw_only=True):
     name: str
     values_key: str = ""
     optional: bool = False
+    target_path: str = ""
+    literal: bool = False
 
 
 class PostBuild(Struct, frozen=True, rename="camel", kw_only=True):
