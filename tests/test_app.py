@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from trueup.app import STATE_BYTES, NotUsable, Options, commit_states, pipeline_secrets, prepare_state
+from trueup.app import STATE_BYTES, NotUsable, Options, commit_states, pipeline_secrets, prepare_state, take_webhooks
 from trueup.core.layout import Layout
 from trueup.drivers.secrets import FileVault
 from trueup.engine.loop import Watched
@@ -50,3 +51,16 @@ def test_a_forge_that_cannot_be_told_safely_is_named_with_the_setting() -> None:
     with pytest.raises(NotUsable, match=r"commit states on gitea: .* plain http: use https .*TRUEUP_FORGE_URL") as told:
         commit_states(options, {"s": Watched("/srv/app", "main", "app", "both")}, {})
     assert "t0ken" not in str(told.value)
+
+
+async def test_a_taken_port_is_named_and_what_fails_later_is_not_laid_to_it() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(NotUsable, match=f"--webhook {where}: .*in use; choose another port"):
+            async with take_webhooks(where, ["s"], None):  # type: ignore[arg-type]  # nothing is woken here
+                pass
+    with pytest.raises(OSError, match="No space left"):
+        async with take_webhooks(where, ["s"], None):  # type: ignore[arg-type]  # nor here
+            raise OSError(28, "No space left on device")

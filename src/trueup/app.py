@@ -420,7 +420,7 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         ]
         if options.webhook:
             hooks = [s[f"{OWN}WEBHOOK_SECRET"] for s in secrets.values() if f"{OWN}WEBHOOK_SECRET" in s]
-            app.webhook = await stack.enter_async_context(_take_webhooks(options.webhook, hooks, app.loop))
+            app.webhook = await stack.enter_async_context(take_webhooks(options.webhook, hooks, app.loop))
         yield app
 
 
@@ -614,7 +614,7 @@ def unsealer(options: Options, vault: Vault, owned: Mapping[str, str]) -> Sops:
 
 
 @asynccontextmanager
-async def _take_webhooks(where: str, secrets: Sequence[str], loop: Loop) -> AsyncIterator[str]:
+async def take_webhooks(where: str, secrets: Sequence[str], loop: Loop) -> AsyncIterator[str]:
     """Serve POST /hooks at "host:port"; the address that came of it."""
     if not secrets:
         raise NotUsable(f"webhooks need a secret: `trueup secret set {OWN}WEBHOOK_SECRET`, the same as at the forge")
@@ -631,9 +631,10 @@ async def _take_webhooks(where: str, secrets: Sequence[str], loop: Loop) -> Asyn
     await runner.setup()
     site = web.TCPSite(runner, address_text or "127.0.0.1", int(port))
     try:
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise NotUsable(f"--webhook {where}: {error.strerror or error}; choose another port") from error
         yield f"http://{address_text or '127.0.0.1'}:{port}/hooks"
-    except OSError as error:
-        raise NotUsable(f"--webhook {where}: {error.strerror or error}; choose another port") from error
     finally:
         await runner.cleanup()
