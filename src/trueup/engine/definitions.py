@@ -22,7 +22,7 @@ from trueup.core.yamldoc import Doc, Node, PathStep
 from trueup.drivers.definitions import DEFINITIONS
 
 TABLES = Tables(kind for kinds, _ in DEFINITIONS.values() for kind in kinds)
-GROUPS = re.compile(rb"(argoproj|[.]toolkit[.]fluxcd)[.]io/")  # what every file that states one mentions
+_GROUPS = (b"argoproj.io/", b".toolkit.fluxcd.io/")
 _READERS = {(kind.group, kind.name): read for kinds, read in DEFINITIONS.values() for kind in kinds}
 
 
@@ -30,6 +30,11 @@ def is_definition(manifest: Manifest) -> bool:
     """Whether an object says what should run rather than running."""
     ref = manifest.object.ref
     return (ref.group, ref.kind) in _READERS
+
+
+def mentions(data: bytes) -> bool:
+    """Whether a file could state a definition."""
+    return any(group in data for group in _GROUPS)
 
 
 def collect(manifests: Iterable[Manifest]) -> Definitions:

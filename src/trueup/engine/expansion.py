@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from trueup.core.application import Application, Part
-from trueup.core.definition import Definitions, Generator, Read, Stated
+from trueup.core.definition import Definitions, Generator, Read, Stated, ValuesFrom
 from trueup.core.found import Found
 from trueup.core.manifests import Manifest, Rendered
 from trueup.core.model import Finding, Oid, Severity, Tree
@@ -28,7 +28,7 @@ from trueup.core.yamldoc import YamlFault, documents
 from trueup.drivers.definitions import convention
 from trueup.drivers.definitions.roots import KUSTOMIZATIONS
 from trueup.drivers.renderers import plain
-from trueup.engine.definitions import GROUPS, Held, collect, is_definition
+from trueup.engine.definitions import Held, collect, is_definition, mentions
 from trueup.engine.generating import applications
 from trueup.engine.rendering import Rendering
 from trueup.ports import Given
@@ -115,7 +115,7 @@ class Expansion:
     @functools.cached_property
     def _mentioning(self) -> set[str]:
         tree = self._given.folders.tree
-        return {path for path, entry in tree.items() if GROUPS.search(self._known.get(entry.oid, b""))}
+        return {path for path, entry in tree.items() if mentions(self._known.get(entry.oid, b""))}
 
     @functools.cached_property
     def _references(self) -> dict[str, set[str]]:
@@ -208,7 +208,10 @@ class Expansion:
 
     def _repository(self) -> Repository:
         tree = self._given.folders.tree
-        return Repository(self._given.folders, self._own, lambda path: _holds(tree, self._known, path), self._held)
+        return Repository(self._given.folders, self._own, lambda path: _holds(tree, self._known, path), self._values)
+
+    def _values(self, wanted: ValuesFrom) -> Mapping[str, str] | None:
+        return self._held(wanted)
 
     @functools.cached_property
     def _held(self) -> Held:
