@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trueup.core import events as ev
-from trueup.core import order
+from trueup.core import order, syncoptions
 from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, fold_application
 from trueup.core.hooks import (
@@ -134,8 +134,10 @@ class Play:
                         self.live[each.ref] = LiveObject(each.ref, each.hash, each.body, "u", 1)
             case order.StartHooks(when, hooks):
                 self.record(ev.HooksStarted("c1", 1, when.value, tuple(key_of(h, when) for h in hooks)))
-            case order.CreateHooks(when, hooks, replaced):
-                self.log += [f"replace {ref}" for ref in replaced]
+            case order.CreateHooks(when, hooks, replaced, taken):
+                self.log += [f"replace {ref}" for ref in replaced] + [f"take {ref}" for ref in taken]
+                for ref in taken:
+                    del self.live[ref]
                 for ref in replaced:
                     del self.hooks[ref]
                 self.log.append(f"run {when.value} " + " ".join(str(h.object.ref) for h in hooks))
@@ -395,3 +397,9 @@ def test_the_page_tells_of_every_word() -> None:
     words = [*(w.value for w in When), *(r.value for r in Removal), *HELM, *HELM_REMOVAL, CRD_INSTALL, SKIP]
     names = [HOOK, POLICY, WAVE, HELM_HOOK, HELM_POLICY, HELM_WEIGHT]
     assert not [word for word in (*words, *names) if f"`{word}`" not in page]
+
+
+def test_the_page_has_a_row_for_every_sync_option() -> None:
+    page = (Path(__file__).parents[2] / "docs/kubernetes.md").read_text()
+    rows = [f"| `{r.word}` | {r.answer.value} | {r.says} |" for r in syncoptions.TABLE]
+    assert not [row for row in rows if row not in page]

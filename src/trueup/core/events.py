@@ -372,6 +372,14 @@ class Drifted(Fact, frozen=True, tag="application.drifted"):
     journal: int = 0  # the target's own sequence number, so that nothing is told twice
 
 
+class Contested(Fact, frozen=True, tag="application.contested"):
+    """Another application stated objects of this one, and was refused before anything was touched."""
+
+    by: str  # its name
+    objects: tuple[str, ...]
+    place: str  # where it states the first of them
+
+
 class HealthChanged(Fact, frozen=True, tag="application.health_changed"):
     health: str
     reason: str = ""

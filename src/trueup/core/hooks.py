@@ -127,6 +127,16 @@ def key_of(hook: Hook, when: When) -> str:
     return f"{when.value} {ref.group}/{ref.kind}/{ref.namespace}/{ref.name}"
 
 
+def hooks_of(application: str) -> str:
+    """What a target keeps an application's hooks under: apart from what stands, so that no plan sees them."""
+    return f"{application}/hooks"
+
+
+def owner_of(application: str) -> str:
+    """Whose hooks these are; an application itself is its own."""
+    return application.removesuffix("/hooks")
+
+
 def faults(body: Json) -> Iterator[tuple[str, str, str]]:
     """(annotation, what is wrong with it, what to do) for each word of a hook's annotations that means nothing."""
     known = (

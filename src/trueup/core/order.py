@@ -50,11 +50,13 @@ class StartHooks(Struct, frozen=True):
 
 
 class CreateHooks(Struct, frozen=True):
-    """Make what was recorded as started; first delete those of earlier syncs that stand in the way."""
+    """Make what was recorded as started; first delete what stands in the way: hooks of earlier syncs (`replaced`), and
+    objects of the application that have become hooks (`taken`)."""
 
     when: When
     hooks: tuple[Hook, ...]
     replaced: tuple[Ref, ...]
+    taken: tuple[Ref, ...] = ()
 
 
 class EndHook(Struct, frozen=True):
@@ -278,7 +280,14 @@ class _Hooks:
                     f"{hook.object.place}: {hook.object.ref} of an earlier sync still stands, and its delete policy "
                     "keeps it: delete it, or add BeforeHookCreation to its hook-delete-policy"
                 )
-        return CreateHooks(when, hooks, tuple(h.object.ref for h in in_the_way if Removal.BEFORE in h.removal))
+        plan = self._seen.plan
+        leaves = {c.ref for c in (*plan.changes, *(held.change for held in plan.held)) if c.action is Action.DELETE}
+        return CreateHooks(
+            when,
+            hooks,
+            tuple(h.object.ref for h in in_the_way if Removal.BEFORE in h.removal),
+            tuple(h.object.ref for h in hooks if h.object.ref in leaves),
+        )
 
     def _observe(self, when: When, hook: Hook, key: str) -> Step:
         ref = hook.object.ref

@@ -14,6 +14,7 @@ from trueup.core.candidate import ApplicationState, CandidateState, HeldChanges,
 from trueup.core.index import Mark, moved
 from trueup.core.model import Action, Bundle, Change, Health, Judgement, Live, Plan, Ref
 from trueup.engine.book import Book
+from trueup.engine.claims import Claim, Claims
 from trueup.engine.planning import BundleRefused, Planning
 from trueup.engine.syncing import Syncing
 from trueup.ports import Clock, Records, Target, TargetDown
@@ -43,6 +44,7 @@ class ApplicationLoop:
     ) -> None:
         self._book, self._records, self._targets, self._planning = book, records, targets, planning
         self._clock, self._policy, self._wake = clock, policy, wake
+        self._claims = Claims()
         self._syncing = Syncing(book, records, targets, planning, clock)
         self._bundles: dict[str, Bundle] = {}
         self._settled: dict[str, Mark] = {}  # what each application stood on when there was nothing left to do
@@ -120,6 +122,7 @@ class ApplicationLoop:
         bundle = await self._applied(current.bundle)
         if bundle is None:
             return _Reading(replace(seen, judgements=judgements))
+        self._claims.hold(state.id, state.target, current.bundle, bundle)
         plan = self._planning.plan(bundle, live, state.approved)
         seen = replace(
             seen,
@@ -209,6 +212,10 @@ class ApplicationLoop:
             return
         record = await self._records.put("bundle", _encode.encode(bundle), stream=state.id)
         self._bundles[record] = bundle
+        if claims := self._claims.taken(state.id, state.target, bundle):
+            await self._refuse(state, candidate, why, claims)
+            return
+        self._claims.hold(state.id, state.target, record, bundle)
         live = await self._targets[state.target].read(state.id)
         plan = self._planning.plan(bundle, live, state.approved)
         count = {a: sum(c.action is a for c in plan.changes) for a in Action}
@@ -225,6 +232,22 @@ class ApplicationLoop:
                 hooks=bool(plan.changes) or why == "retry" or await self._hooks_changed(state, bundle),
             ),
         )
+
+    async def _refuse(
+        self, state: ApplicationState, candidate: CandidateState, why: str, claims: Sequence[Claim]
+    ) -> None:
+        """It states what another application has: both are told, and nothing is touched."""
+        other = await self._book.application(claims[0].other)
+        more = f" (and {len(claims) - 1} more objects)" if len(claims) > 1 else ""
+        number = state.attempts + 1
+        started = ev.SyncStarted(candidate.id, number, "", why=why)
+        condemned = ev.SyncCondemned(candidate.id, number, claims[0].told(other.name) + more)
+        await self._book.write(state.id, state.seq, [started, condemned])
+        for id in dict.fromkeys(claim.other for claim in claims):
+            names = tuple(str(claim.mine.ref) for claim in claims if claim.other == id)[:20]
+            place = next(claim.mine.place for claim in claims if claim.other == id)
+            holder = await self._book.application(id)
+            await self._book.write(id, holder.seq, [ev.Contested(state.name, names, str(place))])
 
     async def _hooks_changed(self, state: ApplicationState, bundle: Bundle) -> bool:
         """Whether the hooks are others than those of the last attempt."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 from trueup.core import decide as d
 from trueup.core import events as ev
 from trueup.core.candidate import ApplicationState, Phase, child_id
+from trueup.core.hooks import owner_of
 from trueup.core.model import Principal
 from trueup.engine.application import ApplicationLoop, application_id
 from trueup.engine.book import TRUEUP, Book
@@ -19,7 +20,6 @@ from trueup.engine.candidate import Builds, CandidateLoop, Runs, Study
 from trueup.engine.planning import Planning
 from trueup.engine.queue import BACK_OFF_S, Queue, Stuck
 from trueup.engine.source import SourceLoop, Stating, no_anchor
-from trueup.engine.syncing import owner_of
 from trueup.ports import (
     BuilderDown,
     Clock,

@@ -1,7 +1,7 @@
 """Carries out a sync, one step of `core.order` after the other: reads, asks for the step, does it, records it.
 
 Every hook is an event before it is made and one after; what a crash left open is looked up on the target. Hooks are
-held apart from what stands, under an application of their own (`hooks_of`), so that no plan sees them.
+held apart from what stands, under an application of their own (`core.hooks.hooks_of`), so that no plan sees them.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import msgspec
 from trueup.core import events as ev
 from trueup.core import order
 from trueup.core.candidate import ApplicationState, Attempt, End
-from trueup.core.hooks import Hook, When, hook_of, key_of, run_of
-from trueup.core.model import Action, Bundle, Change, Judgement, Live, Object, Ref
+from trueup.core.hooks import When, hook_of, hooks_of, key_of, run_of
+from trueup.core.model import Action, Bundle, Change, Judgement, Live, Object
 from trueup.core.references import batches
 from trueup.engine.book import Book
 from trueup.engine.planning import Planning
@@ -24,16 +24,6 @@ _encode = msgspec.json.Encoder()
 STEPS = 1000  # of one pass: more than any sync has, fewer than for ever
 BACK = ("undo", "rollback")  # a way back that fails is held, never undone
 DRIFT = "drift:"  # before the hash of what no longer is as it was applied
-
-
-def hooks_of(application: str) -> str:
-    """The application that the target keeps an application's hooks under."""
-    return f"{application}/hooks"
-
-
-def owner_of(application: str) -> str:
-    """The inverse: whose hooks, or whose objects, these are."""
-    return application.removesuffix("/hooks")
 
 
 class Syncing:
@@ -67,8 +57,8 @@ class Syncing:
                     return await self._fail(state, bundle, str(error), "")
             case order.StartHooks(when, hooks):
                 await self.append(state, ev.HooksStarted(*now, when.value, tuple(key_of(h, when) for h in hooks)))
-            case order.CreateHooks(when, hooks, replaced):
-                await self._create(state, bundle, when, hooks, replaced)
+            case order.CreateHooks() as step:
+                await self._create(state, bundle, step)
             case order.EndHook(when, key, end, judgement):
                 record = await self.excerpt(state, judgement)
                 reason = _told(judgement) if end is not End.SUCCEEDED else ""
@@ -107,14 +97,15 @@ class Syncing:
 
     # --- hooks -----------------------------------------------------------------------------------
 
-    async def _create(
-        self, state: ApplicationState, bundle: Bundle, when: When, hooks: Sequence[Hook], replaced: Sequence[Ref]
-    ) -> None:
+    async def _create(self, state: ApplicationState, bundle: Bundle, step: order.CreateHooks) -> None:
         current, target = state.current, self._targets[state.target]
         assert current is not None
+        when, hooks = step.when, step.hooks
         now = (current.candidate, current.number, when.value)
-        if replaced:
-            await target.delete(hooks_of(state.id), replaced)
+        if step.taken:
+            await target.delete(state.id, step.taken)
+        if step.replaced:
+            await target.delete(hooks_of(state.id), step.replaced)
         facts: list[ev.Fact] = [ev.HooksCreated(*now, tuple(key_of(h, when) for h in hooks))]
         for group in batches([run_of(h, when, current.number, current.candidate) for h in hooks]):
             try:

@@ -109,3 +109,18 @@ def explain(health: Health, reason: str, new: Sequence[Json], old: Sequence[Json
     blame = worst.fault is Fault.CHANGE and all(trouble(pod) is None for pod in old) and bool(old or not proven)
     down = not any(trouble(pod) is None for pod in (*new, *old))
     return Explained(ill, words, Fault.CHANGE if blame else Fault.WORLD, worst, down)
+
+
+def of_job(health: Health, reason: str, found: Explained) -> Explained:
+    """A Job has its own patience: pods that fail are told, but only the Job itself fails, and then by itself.
+
+    When its pods are gone by then, it is its own failure unless the time was up (they may never have started).
+    Source: Kubernetes "Jobs", backoff and terminal conditions.
+    """
+    if health is not Health.DEGRADED:
+        if found.health is Health.DEGRADED and found.fault is Fault.CHANGE:
+            return Explained(health, found.reason, Fault.NONE, found.worst)
+        return found
+    if found.worst is None and not reason.startswith("DeadlineExceeded"):
+        return Explained(health, found.reason, Fault.CHANGE)
+    return found

@@ -254,6 +254,11 @@ def _application(chronicle: Chronicle, fact: ev.Fact, by: str) -> Said:
         case ev.Drifted(what=what, repaired=repaired):
             end = ("; repaired", Tone.GOOD) if repaired else ("; not repaired", Tone.BAD)
             return f"drift: {what}{end[0]}", end[1]
+        case ev.Contested(by=by, objects=objects, place=place):
+            return (
+                f"{by} states {', '.join(objects)} too ({place}) and was refused: keep it in one of the two",
+                Tone.WAITS,
+            )
         case ev.HealthChanged(health=health, reason=reason):
             return f"{health}{_because(reason)}", HEALTH_TONE.get(health, Tone.PLAIN)
         case _:

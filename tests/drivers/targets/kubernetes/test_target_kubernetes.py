@@ -134,6 +134,36 @@ async def test_what_cannot_change_is_made_anew_where_an_annotation_asks(
     assert (await admin.get(path(space, "anew")))["data"] == {"key": "2"}
 
 
+async def test_what_asks_to_be_replaced_keeps_nothing_that_others_added(
+    target: Kubernetes, admin: Admin, space: str
+) -> None:
+    notes = {"annotations": {"argocd.argoproj.io/sync-options": "Replace=true"}}
+    await target.apply("whole", "c1", [config(space, "whole", **notes)])
+    await admin.merge(path(space, "whole"), {"data": {"added": "by hand"}})
+    changed = config(space, "whole", **notes)
+    body = {**changed.body, "data": {"key": "2"}}
+    await target.apply("whole", "c2", [make_object(body, Place("f.yaml", 1))])
+    live = await admin.get(path(space, "whole"))
+    assert live["data"] == {"key": "2"}
+    await target.delete("whole", [changed.ref])
+    assert not await admin.there(path(space, "whole"))
+
+
+async def test_a_claim_is_never_made_anew_by_replace_alone(target: Kubernetes, admin: Admin, space: str) -> None:
+    def claim(size: str) -> Object:
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": size}
+        notes = {"argocd.argoproj.io/sync-options": "Replace=true"}
+        metadata = {"name": "data", "namespace": space, "annotations": notes}
+        body = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}
+        return make_object(body, Place("claim.yaml", 3))
+
+    await target.apply("claim", "c1", [claim("one")])
+    uid = (await admin.get(path(space, "data", "persistentvolumeclaims")))["metadata"]["uid"]
+    with pytest.raises(ObjectInvalid, match=r"claim.yaml:3: persistentvolumeclaim/data: .*immutable"):
+        await target.apply("claim", "c2", [claim("two")])
+    assert (await admin.get(path(space, "data", "persistentvolumeclaims")))["metadata"]["uid"] == uid
+
+
 async def test_an_invalid_object_is_its_own_fault_with_its_line(target: Kubernetes, space: str) -> None:
     with pytest.raises(ObjectInvalid, match=r"web.yaml:7: deployment/web: .*spec.replicas"):
         await target.apply("bad", "c1", [web(space, replicas=-1)])

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from trueup.core import syncoptions
+from trueup.core.hooks import owner_of
 from trueup.core.model import Json, Object, Ref
-from trueup.core.objects import annotation
 from trueup.drivers.targets.kubernetes import owned
 from trueup.drivers.targets.kubernetes.applyset import Parents
 from trueup.drivers.targets.kubernetes.client import APPLY, METADATA, Account, ApiError, Call, Client
@@ -22,6 +23,7 @@ from trueup.drivers.targets.kubernetes.owned import MANAGER
 from trueup.drivers.targets.kubernetes.prepare import prepared
 from trueup.drivers.targets.kubernetes.records import Applied, Bodies, Key
 from trueup.drivers.targets.kubernetes.refusals import refused, unknown_kind
+from trueup.drivers.targets.kubernetes.replacing import REPLACE, may_make_anew, whole
 from trueup.drivers.targets.kubernetes.rules import Rules
 from trueup.drivers.targets.kubernetes.served import Served
 from trueup.drivers.targets.kubernetes.sight import Sight
@@ -34,11 +36,6 @@ REPLACED_S = 30.0  # how long finalizers are waited for
 # What has no field is refused all the same: an apply is typed. Anything but Ignore decodes the body twice.
 FORCED = (("fieldManager", MANAGER), ("force", "true"), ("fieldValidation", "Ignore"))
 RACES = 8  # an object that others write is read anew so often
-REPLACES = {
-    "argocd.argoproj.io/sync-options": ("Replace=true", "Force=true"),
-    "kustomize.toolkit.fluxcd.io/force": ("enabled",),
-    "trueup.io/replace": ("true",),
-}
 
 
 class Raced(Exception):
@@ -61,10 +58,14 @@ class Applying:
         if not todo:
             return
         known, missing = await self._served.split(todo)
+        leaving = [each for each, resource in known if self._sight.leaves(_at(each, resource))]
+        known = [(each, resource) for each, resource in known if not self._sight.leaves(_at(each, resource))]
         if known:
             self._claimed(application, known)
             await self._parents.state(application, [(r, o.ref.namespace) for o, r in known])
             await self._patch_all(application, known)
+        if leaving:
+            raise TargetDown(f"{leaving[0].place}: {leaving[0].ref} is still being deleted; it is made once it is gone")
         if missing:
             raise TargetDown(unknown_kind(missing))
 
@@ -74,7 +75,8 @@ class Applying:
         for each, resource in objects:
             key = _at(each, resource)
             now, record = self._sight.seen.get(key), self._sight.records.applied.get(key)
-            if record is not None and record.application != application and now is not GONE:
+            theirs = record is not None and owner_of(record.application) != owner_of(application)
+            if record is not None and theirs and now is not GONE:
                 raise ObjectInvalid(
                     f"{each.place}: {each.ref} in namespace {each.ref.namespace or '(none)'} belongs to "
                     f"{record.application}; state it in one of the two applications only"
@@ -168,9 +170,11 @@ class Applying:
         path = resource.path(object.ref.namespace, object.ref.name)
         call = Call(method="PATCH", path=path, query=FORCED, body=body, content=APPLY, account=self._account)
         try:
+            if syncoptions.has(object.body, REPLACE) and "resourceVersion" not in body["metadata"]:
+                await whole(self._client, call)
             return await self._client.send(call)
         except ApiError as error:
-            if _may_replace(object.body) and error.status == 422 and "immutable" in error.message:
+            if may_make_anew(object) and error.status == 422 and "immutable" in error.message:
                 return await self._replace(call)
             if error.status == 409 and "resourceVersion" in body["metadata"]:
                 raise Raced from error
@@ -208,12 +212,6 @@ def unpinned(body: Json) -> Json:
 
 def _at(object: Object, resource: Resource) -> Key:
     return (object.ref.group, object.ref.kind, object.ref.namespace if resource.namespaced else "", object.ref.name)
-
-
-def _may_replace(body: Json) -> bool:
-    return any(
-        value.strip() in words for name, words in REPLACES.items() for value in annotation(body, name).split(",")
-    )
 
 
 def _once(objects: Sequence[Object]) -> list[Object]:

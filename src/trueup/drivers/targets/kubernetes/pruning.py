@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from trueup.core.model import Ref
+from trueup.core.model import Json, Ref
 from trueup.drivers.targets.kubernetes import owned
 from trueup.drivers.targets.kubernetes.client import METADATA, Account, ApiError, Call, Client
 from trueup.drivers.targets.kubernetes.discovery import Resource
@@ -17,6 +17,10 @@ from trueup.ports import TargetDown
 RACES = 8
 
 log = logging.getLogger(__name__)
+
+
+class Raced(Exception):
+    """The object is no longer what was read."""
 
 
 class Pruning:
@@ -32,34 +36,43 @@ class Pruning:
         record = self._sight.records.applied.get(key_of(ref))
         if record is None or record.application != application:
             return
-        resource = await self._served.find(ref.group, ref.kind)
+        resource, leaving = await self._served.find(ref.group, ref.kind), None
         if resource is not None:
-            async with self._limit:
-                await self._prune(record, resource, set_id)
+            self._sight.deleting(record)
+            try:
+                async with self._limit:
+                    leaving = await self._prune(record, resource, set_id)
+            except BaseException:
+                self._sight.kept(record)
+                raise
         await self._sight.records.forget([key_of(ref)])
-        self._sight.forget(record)
+        self._sight.forget(record, leaving)
 
-    async def _prune(self, record: Applied, resource: Resource, set_id: str) -> None:
+    async def _prune(self, record: Applied, resource: Resource, set_id: str) -> Json:
+        """The object as it still stands when finalizers or a grace period hold it, None when it is gone or left."""
         path = resource.path(record.ref.namespace, record.ref.name)
         for _ in range(RACES):
-            if await self._deleted(record, path, set_id):
-                return
+            try:
+                return await self._deleted(record, path, set_id)
+            except Raced:
+                continue  # whether it is ours is to be seen anew
         raise TargetDown(f"{path} could not be deleted: others write it all the time; it is tried again")
 
-    async def _deleted(self, record: Applied, path: str, set_id: str) -> bool:
-        """False when somebody wrote it since it was read: whether it is ours is to be seen anew."""
+    async def _deleted(self, record: Applied, path: str, set_id: str) -> Json:
+        """Raises Raced when somebody wrote it since it was read."""
         try:
             live = await self._client.get(path, METADATA)
             kept = owned.why_not_ours(live, set_id, record.uid)
             if kept:
                 log.warning("not deleted, it is not ours", extra={"object": path, "reason": kept})
-                return True
+                return None
             same = {"uid": record.uid, "resourceVersion": live["metadata"]["resourceVersion"]}
             body = {"propagationPolicy": "Background", "preconditions": same}
-            await self._client.send(Call(method="DELETE", path=path, body=body, account=self._account))
+            answer = await self._client.send(Call(method="DELETE", path=path, body=body, account=self._account))
+            return answer if (answer.get("metadata") or {}).get("deletionTimestamp") else None
         except ApiError as error:
             if error.status == 409:
-                return False
+                raise Raced from error
             if error.status != 404:
                 raise TargetDown(f"{path} could not be deleted: {error.message} ({error.status})") from error
-        return True
+            return None

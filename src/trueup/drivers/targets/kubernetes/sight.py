@@ -26,6 +26,8 @@ class Sight:
         self.notes: dict[Key, str] = {}
         self.busy: set[Key] = set()  # being applied: what is seen of them may be our own
         self._left: set[Key] = set()  # of them those that were told as gone meanwhile
+        self._ours: set[Key] = set()  # being deleted by us
+        self._leaving: dict[Key, Applied] = {}  # deleted by us, and not gone yet
         self._first: dict[Key, float] = {}  # when an object that says nothing yet was seen first
 
     def stands(self, object: Object) -> bool:
@@ -75,6 +77,7 @@ class Sight:
         if record is None:
             if now is GONE:
                 self.seen.pop(key)
+                self._departed(key)
             return
         if now is GONE:
             if key in self.busy:
@@ -94,6 +97,8 @@ class Sight:
                 self._gone(record)
 
     def _gone(self, record: Applied) -> None:
+        if key_of(record.ref) in self._ours:
+            return
         self.moves.tell(record.application, record.ref, f"{record.ref} deleted by hand")
 
     def settle(self, record: Applied, body: Json) -> None:
@@ -121,12 +126,33 @@ class Sight:
             self.drift[key] = words
             self.moves.tell(record.application, record.ref, words)
 
-    def forget(self, record: Applied) -> None:
-        """It is no longer ours."""
+    def forget(self, record: Applied, leaving: Json = None) -> None:
+        """It is no longer ours. `leaving`: its body while it is being deleted and something still holds it."""
         key = key_of(record.ref)
+        gone = self.seen.get(key) is GONE  # a watch was quicker than the answer
+        self._ours.discard(key)
         for held in (self.seen, self.drift, self.notes, self._first):
             held.pop(key, None)
+        if leaving is not None and not gone:
+            self.seen[key], self._leaving[key] = seen(leaving, is_judged(*key[:2])), record
         self.moves.tell(record.application, record.ref)
+
+    def deleting(self, record: Applied) -> None:
+        """We are about to delete it: that it goes is no drift."""
+        self._ours.add(key_of(record.ref))
+
+    def kept(self, record: Applied) -> None:
+        """It could not be deleted."""
+        self._ours.discard(key_of(record.ref))
+
+    def leaves(self, key: Key) -> bool:
+        """Deleted by us and still there: nothing of its name can be made yet."""
+        return key in self._leaving
+
+    def _departed(self, key: Key) -> None:
+        record = self._leaving.pop(key, None)
+        if record is not None:
+            self.moves.tell(record.application, record.ref)
 
 
 def _shown(now: Seen) -> tuple[str, str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from trueup.core.health.pods import Explained, Trouble, explain
+from trueup.core.health.pods import Explained, Trouble, explain, of_job
 from trueup.core.health.telling import telling
 from trueup.core.model import Health, Json, Judgement, Ref
 from trueup.drivers.targets.kubernetes.client import ApiError, Call, Client
@@ -45,6 +45,8 @@ async def _look(
     pods = [p for p in listed.get("items") or () if not p["metadata"].get("deletionTimestamp")]
     new, old = await _split(client, ref, body, selector, pods)
     found = explain(health, reason, new, old, proven=proven)
+    if ref.kind == "Job":
+        found = of_job(health, reason, found)
     if found.worst is None:
         words = await _refused(client, ref, selector) if ref.kind == "Deployment" else ""
         words = words or await _warning(client, ref.namespace, body["metadata"]["uid"])
