@@ -358,6 +358,15 @@ class Remotes(Protocol):
         ...
 
 
+@runtime_checkable
+class Releasing(Protocol):
+    """A Target whose objects can go on without Trueup."""
+
+    async def release(self, application: str, refs: Sequence[Ref]) -> None:
+        """Let go of these objects as they are: from now on they are nobody's. Raises TargetDown."""
+        ...
+
+
 # --- images and pipelines ------------------------------------------------------------------------
 
 

@@ -136,6 +136,29 @@ def rollback(commit: str, application: str, why: str, state: str | None, output:
 
 
 @click.command()
+@click.argument("application")
+@click.option("--cascade", "mode", flag_value="cascade", help="Delete its objects.")
+@click.option("--orphan", "mode", flag_value="orphan", help="Leave its objects as they are; they are nobody's then.")
+@click.option("--data", is_flag=True, help="Delete Namespaces, PersistentVolumeClaims and definitions, too.")
+@click.option("--why", default="", help="Kept in the ledger.")
+@state_option
+@output_option
+def remove(application: str, mode: str | None, data: bool, why: str, state: str | None, output: str) -> None:
+    """Take an application away: run its PreDelete hooks, delete its objects, run its PostDelete hooks.
+
+    What an annotation keeps stays and is told. A new push does not bring it back, `trueup sync APPLICATION` does.
+
+    \b
+    Examples:
+      trueup remove shop --cascade --why "moved to another cluster"
+      trueup remove shop --orphan
+    """
+    if mode is None:
+        raise click.UsageError("say what becomes of its objects: --cascade deletes them, --orphan leaves them")
+    send(state, requests.Remove(application, mode == "orphan", data, why), output)
+
+
+@click.command()
 @click.argument("source", default="")
 @click.option("--for", "length", type=Duration(), help="How long: 90s, 15m, 2h, 7d.")
 @click.option("--until", type=Moment(), help="Until when, UTC unless it says otherwise.")

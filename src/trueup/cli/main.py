@@ -46,6 +46,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "terminate": ("trueup.cli.act:terminate", "Stop a sync or a run."),
         "approve": ("trueup.cli.act:approve", "Allow the held changes of a plan, and only these."),
         "rollback": ("trueup.cli.act:rollback", "Go back to an earlier commit until the next push."),
+        "remove": ("trueup.cli.act:remove", "Take an application away, with its objects or without."),
         "pause": ("trueup.cli.act:pause", "Roll nothing out for a while."),
         "resume": ("trueup.cli.act:resume", "End a pause or a rollback."),
         "ci": ("trueup.cli.ci:ci", "List, run, cancel pipelines and read their logs."),

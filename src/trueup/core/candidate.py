@@ -199,6 +199,15 @@ class HeldChanges(Struct, frozen=True):
     objects: tuple[str, ...] = ()
 
 
+class Ending(Struct, frozen=True):
+    """A person takes the application away. `hooks`: an attempt that only has the hooks of its end."""
+
+    mode: str  # "cascade" | "orphan"
+    data: bool
+    hooks: Attempt
+    done: bool = False
+
+
 class ApplicationState(Struct, frozen=True):
     id: str
     seq: int = 0
@@ -217,6 +226,7 @@ class ApplicationState(Struct, frozen=True):
     approved: frozenset[str] = frozenset()
     held: HeldChanges | None = None
     told: str = ""  # the last notification: "failure" | "recovery" | ""
+    ending: Ending | None = None
 
     @property
     def last_good(self) -> str:
@@ -364,15 +374,22 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
             if f.why == "retry":
                 stopped.pop(f.candidate, None)
             bundles = {**state.bundles, f.candidate: f.bundle}
-            return replace(state, current=attempt, attempts=f.attempt, bundles=bundles, terminated=stopped)
+            return replace(state, current=attempt, attempts=f.attempt, bundles=bundles, terminated=stopped, ending=None)
+        case ev.EndAsked(mode=mode, data=data):
+            hooks = Attempt("", -event.seq, Phase.STARTED, started=event.time, seq=event.seq)
+            return replace(state, ending=Ending(mode, data, hooks))
+        case ev.ApplicationEnded():
+            ended = replace(state.ending, done=True) if state.ending else None
+            return replace(state, ending=ended, held=None, health="", health_reason="")
         case ev.SyncApplied():
             return _attempt(_phase(state, Phase.APPLIED), applied=True)
-        case ev.HooksStarted(hooks=hooks):
-            return _ran(state, {key: Ran() for key in hooks})
-        case ev.HooksCreated(hooks=hooks):
-            return _ran(state, {key: Ran(created=True) for key in hooks})
+        case ev.HooksStarted(hooks=hooks) as f:
+            return _ran(state, f.attempt, {key: Ran() for key in hooks})
+        case ev.HooksCreated(hooks=hooks) as f:
+            return _ran(state, f.attempt, {key: Ran(created=True) for key in hooks})
         case ev.HookEnded() as f:
-            return _ran(state, {f.hook: Ran(created=True, end=End(f.outcome), reason=f.reason, record=f.record)})
+            ran = Ran(created=True, end=End(f.outcome), reason=f.reason, record=f.record)
+            return _ran(state, f.attempt, {f.hook: ran})
         case ev.SyncFailing(reason=reason, record=record):
             failing = _phase(state, Phase.STARTED, reason, record)
             return _attempt(failing, failing=reason, failing_since=event.time)
@@ -402,7 +419,10 @@ def _application(state: ApplicationState, event: ev.Event) -> ApplicationState:
             return state
 
 
-def _ran(state: ApplicationState, hooks: Mapping[str, Ran]) -> ApplicationState:
+def _ran(state: ApplicationState, attempt: int, hooks: Mapping[str, Ran]) -> ApplicationState:
+    if state.ending is not None and attempt == state.ending.hooks.number:
+        ran = replace(state.ending.hooks, hooks={**state.ending.hooks.hooks, **hooks})
+        return replace(state, ending=replace(state.ending, hooks=ran))
     known = state.current.hooks if state.current else {}
     return _attempt(state, hooks={**known, **hooks})
 

@@ -395,6 +395,10 @@ class StopHooks(Struct, frozen=True):
     """A person stopped the attempt: so are its hooks."""
 
 
+class EndApplication(Struct, frozen=True):
+    """A person takes it away: go on with that."""
+
+
 class Repair(Struct, frozen=True):
     """Apply what drifted; waves do not matter."""
 
@@ -428,6 +432,7 @@ ApplicationAction: TypeAlias = (
     | FinishApply
     | EndHooks
     | StopHooks
+    | EndApplication
     | Repair
     | TurnHealthy
     | Condemn
@@ -447,6 +452,10 @@ def decide_application(
     current = state.current
     if current is not None and current.under_way and current.phase is Phase.TERMINATED:
         return (StopHooks(),)
+    if state.ending is not None and not (current is not None and current.under_way and unfinished(current)):
+        return () if state.ending.done else (EndApplication(),)
+    if state.ending is not None:
+        return (EndHooks(),)
     if want and not paused and (current is None or current.candidate != want):
         if current is not None and current.under_way and unfinished(current):
             return (EndHooks(),)

@@ -372,6 +372,21 @@ class Drifted(Fact, frozen=True, tag="application.drifted"):
     journal: int = 0  # the target's own sequence number, so that nothing is told twice
 
 
+class EndAsked(Fact, frozen=True, tag="application.end_asked"):
+    """A person takes an application away: "cascade" deletes its objects, "orphan" lets go of them as they are."""
+
+    mode: str
+    data: bool = False  # Namespaces, claims and definitions are deleted, too
+    why: str = ""
+
+
+class ApplicationEnded(Fact, frozen=True, tag="application.ended"):
+    """It is gone; nothing of it is synced until a person asks for it. `kept`: what was left, and why."""
+
+    mode: str
+    kept: tuple[str, ...] = ()
+
+
 class Contested(Fact, frozen=True, tag="application.contested"):
     """Another application stated objects of this one, and was refused before anything was touched."""
 

@@ -127,6 +127,27 @@ def step(bundle: Bundle, attempt: Attempt, seen: SyncSeen, now: datetime, *, end
     )  # fmt: skip
 
 
+def end_step(bundle: Bundle, attempt: Attempt, seen: SyncSeen) -> Step:
+    """The next thing to do to take an application away: PreDelete hooks, deletions by reverse waves, PostDelete hooks.
+
+    `seen.plan` is `plan.ending`; a hook that fails keeps the rest as it is until a person asks again.
+    Source: Argo CD "Resource Hooks", PreDelete and PostDelete."""
+    hooks = _Hooks(bundle, attempt, seen)
+    found = hooks.removal() or hooks.progress() or hooks.failed()
+    if isinstance(found, Fail):
+        return Block(found.judgement.reason, found.judgement)
+    if found is not None:
+        return found
+    if before := hooks.due(When.PRE_DELETE):
+        return before
+    if seen.plan.unread:
+        return Block(f"{seen.plan.unread[0].what} could not be read ({seen.plan.unread[0].reason})")
+    if seen.plan.changes:
+        last = max(change.wave for change in seen.plan.changes)
+        return Make(tuple(change for change in seen.plan.changes if change.wave == last))
+    return hooks.due(When.POST_DELETE) or Finish()
+
+
 def _late(attempt: Attempt, now: datetime) -> bool:
     since = attempt.failing_since
     return since is not None and (now - since).total_seconds() > FAIL_HOOKS_S

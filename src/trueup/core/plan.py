@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from trueup.core.hooks import wave_of
 from trueup.core.model import Action, Bundle, Change, Held, Json, Live, LiveObject, Object, Plan, Ref
 from trueup.core.objects import order
-from trueup.core.policy import Policy, breaks, kept_by, share
+from trueup.core.policy import Policy, breaks, kept_at_end, kept_by, share
 
 # --- plan ------------------------------------------------------------------------------------------
 
@@ -101,6 +101,30 @@ def _why_it_waits(each: LiveObject, policy: Policy) -> str:
         return f"deleting a {each.ref.kind} takes data with it"
     kept = kept_by(each.body)
     return f"kept by its annotation {kept}" if kept else ""
+
+
+def ending(live: Live, policy: Policy, *, data: bool = False) -> Plan:
+    """What taking an application away deletes, last waves first: all that is ours and nothing keeps.
+
+    What takes data with it stays unless `data`; while something could not be read nothing is deleted."""
+    may: list[Change] = []
+    held: list[Held] = []
+    for each in live.objects:
+        if not each.hash:
+            continue
+        change = Change(Action.DELETE, each.ref, each.hash, "", wave_of(each.body))
+        kept = kept_at_end(each.body)
+        guarded = each.ref.kind in policy.guarded and not data
+        reason = (
+            f"kept by its annotation {kept}" if kept else "it holds data: --data deletes it, too" if guarded else ""
+        )
+        if live.unread:
+            reason = f"{live.unread[0].what} could not be read ({live.unread[0].reason})"
+        if reason:
+            held.append(Held(change, reason))
+        else:
+            may.append(change)
+    return Plan(tuple(sorted(may, key=backward)), tuple(sorted(held, key=lambda h: backward(h.change))), live.unread)
 
 
 def forward(change: Change) -> tuple[object, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -31,7 +31,20 @@ KEEPS: dict[str, frozenset[str]] = {
 
 def kept_by(body: Json) -> str:
     """The annotation that keeps an object from being deleted, as `name: value`; "" when nothing does."""
-    for name, values in KEEPS.items():
+    return _kept(body, KEEPS)
+
+
+# At the end of its application an object goes although it asked not to be pruned. Source: Argo CD "App Deletion"
+KEEPS_AT_END = {**KEEPS, "argocd.argoproj.io/sync-options": frozenset({"Delete=false", "Delete=confirm"})}
+
+
+def kept_at_end(body: Json) -> str:
+    """The annotation that keeps an object when its application is taken away."""
+    return _kept(body, KEEPS_AT_END)
+
+
+def _kept(body: Json, keeps: Mapping[str, frozenset[str]]) -> str:
+    for name, values in keeps.items():
         for value in annotation(body, name).split(","):
             if value.strip() in values:
                 return f"{name}: {value.strip()}"

@@ -66,11 +66,20 @@ class Approve(Struct, frozen=True, tag_field="verb", tag="approve"):
     changes: str = ""
 
 
+class Remove(Struct, frozen=True, tag_field="verb", tag="remove"):
+    """Take an application away. `orphan`: its objects stay as they are, and nobody's."""
+
+    application: str = ""
+    orphan: bool = False
+    data: bool = False
+    why: str = ""
+
+
 class Stop(Struct, frozen=True, tag_field="verb", tag="stop"):
     """End the loop; what runs goes on running."""
 
 
-Request: TypeAlias = Sync | Refresh | Retry | Terminate | Rollback | Pause | Resume | CiRun | Approve | Stop
+Request: TypeAlias = Sync | Refresh | Retry | Terminate | Rollback | Pause | Resume | CiRun | Approve | Remove | Stop
 
 
 class Reply(Struct, frozen=True):

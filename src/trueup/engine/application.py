@@ -16,6 +16,7 @@ from trueup.core.model import Action, Bundle, Change, Health, Judgement, Live, P
 from trueup.engine.book import Book
 from trueup.engine.claims import Claim, Claims
 from trueup.engine.planning import BundleRefused, Planning
+from trueup.engine.removing import Removing
 from trueup.engine.syncing import Syncing
 from trueup.ports import Clock, Records, Target, TargetDown
 
@@ -46,6 +47,7 @@ class ApplicationLoop:
         self._clock, self._policy, self._wake = clock, policy, wake
         self._claims = Claims()
         self._syncing = Syncing(book, records, targets, planning, clock)
+        self._removing = Removing(self._syncing, book, targets)
         self._bundles: dict[str, Bundle] = {}
         self._settled: dict[str, Mark] = {}  # what each application stood on when there was nothing left to do
         self._moves: dict[str, int] = {}  # the last that the target told of each
@@ -63,6 +65,9 @@ class ApplicationLoop:
             self._wake((await self._book.application(id)).source)
         state = await self._book.application(id)
         settled = state.current is None or state.current.phase in (Phase.HEALTHY, Phase.CONDEMNED)
+        if state.ending is not None and not state.ending.done:
+            self._settled.pop(id, None)
+            return AGAIN_S
         if not settled or (reading.seen.judgements is None and state.current is not None):
             self._settled.pop(id, None)
             return AGAIN_S  # events wake it; this is for one that was lost
@@ -111,7 +116,7 @@ class ApplicationLoop:
         candidates = await self._book.candidates(source.candidates)
         seen = d.ApplicationSeen(source, candidates)
         current = state.current
-        if current is None or current.phase is Phase.TERMINATED or d.unfinished(current):
+        if current is None or current.phase is Phase.TERMINATED or d.unfinished(current) or state.ending:
             return _Reading(seen)
         target = self._targets[state.target]
         try:
@@ -159,6 +164,10 @@ class ApplicationLoop:
                 return await self._apply(state, ending=True)
             case d.StopHooks():
                 await self._syncing.stop(state, await self._wanted_bundle(state))
+            case d.EndApplication():
+                kept = await self._applied(current.bundle) if current is not None else None
+                self._claims.hold(state.id, state.target, "", Bundle(state.id, "", (), ""))
+                return await self._removing.run(state.id, kept or Bundle(state.id, "", (), ""))
             case d.Repair():
                 assert reading.plan is not None and reading.bundle is not None
                 await self._syncing.change(state, reading.bundle, reading.plan.changes)

@@ -14,7 +14,7 @@ from trueup.core import events as ev
 from trueup.core import order
 from trueup.core.candidate import ApplicationState, Attempt, End
 from trueup.core.hooks import When, hook_of, hooks_of, key_of, run_of
-from trueup.core.model import Action, Bundle, Change, Judgement, Live, Object
+from trueup.core.model import Action, Bundle, Change, Judgement, Object, Ref
 from trueup.core.references import batches
 from trueup.engine.book import Book
 from trueup.engine.planning import Planning
@@ -48,23 +48,14 @@ class Syncing:
     async def _take(self, state: ApplicationState, bundle: Bundle, step: order.Step, ending: bool) -> bool | None:
         """None: go on with the next step."""
         assert state.current is not None
-        now = (state.current.candidate, state.current.number)
+        if await self.hooks(state, state.current, bundle, step):
+            return None
         match step:
             case order.Make(changes):
                 try:
                     await self.change(state, bundle, changes)
                 except ObjectInvalid as error:
                     return await self._fail(state, bundle, str(error), "")
-            case order.StartHooks(when, hooks):
-                await self.append(state, ev.HooksStarted(*now, when.value, tuple(key_of(h, when) for h in hooks)))
-            case order.CreateHooks() as step:
-                await self._create(state, bundle, step)
-            case order.EndHook(when, key, end, judgement):
-                record = await self.excerpt(state, judgement)
-                reason = _told(judgement) if end is not End.SUCCEEDED else ""
-                await self.append(state, ev.HookEnded(*now, when.value, key, end.value, reason, record))
-            case order.RemoveHooks(refs):
-                await self._targets[state.target].delete(hooks_of(state.id), refs)
             case order.Fail(judgement, record):
                 return await self.fail(state, bundle, judgement, record)
             case order.Block(reason, judgement):
@@ -74,7 +65,7 @@ class Syncing:
                 return False
             case order.Finish(failed):
                 if not failed and not ending:
-                    await self.append(state, ev.SyncApplied(*now))
+                    await self.append(state, ev.SyncApplied(state.current.candidate, state.current.number))
                 return await self._condemn(state, state.current.failing, state.current.record) if failed else True
         return None
 
@@ -90,30 +81,52 @@ class Syncing:
         judged = await target.judge(state.id) if plan.changes or hooked else ()
         if not hooked:
             return order.SyncSeen(plan, {j.ref: j for j in judged})
-        standing: Live = await target.read(hooks_of(state.id))
-        hooks = {o.ref: o.hash.removeprefix(DRIFT) for o in standing.objects}
+        hooks, ends = await self.standing(state)
+        return order.SyncSeen(plan, {j.ref: j for j in judged}, hooks, ends)
+
+    async def standing(self, state: ApplicationState) -> tuple[dict[Ref, str], dict[Ref, Judgement]]:
+        """The hook objects that stand, by the hash they were applied with, and how they are."""
+        target = self._targets[state.target]
+        live = await target.read(hooks_of(state.id))
+        hooks = {o.ref: o.hash.removeprefix(DRIFT) for o in live.objects}
         ends = await target.judge(hooks_of(state.id)) if hooks else ()
-        return order.SyncSeen(plan, {j.ref: j for j in judged}, hooks, {j.ref: j for j in ends})
+        return hooks, {j.ref: j for j in ends}
 
     # --- hooks -----------------------------------------------------------------------------------
 
-    async def _create(self, state: ApplicationState, bundle: Bundle, step: order.CreateHooks) -> None:
-        current, target = state.current, self._targets[state.target]
-        assert current is not None
-        when, hooks = step.when, step.hooks
-        now = (current.candidate, current.number, when.value)
+    async def hooks(self, state: ApplicationState, attempt: Attempt, bundle: Bundle, step: order.Step) -> bool:
+        """Do what a step asks of hooks; False when it asks for something else."""
+        now = (attempt.candidate, attempt.number)
+        match step:
+            case order.StartHooks(when, hooks):
+                await self.append(state, ev.HooksStarted(*now, when.value, tuple(key_of(h, when) for h in hooks)))
+            case order.CreateHooks() as create:
+                await self._create(state, attempt, bundle, create)
+            case order.EndHook(when, key, end, judgement):
+                record = await self.excerpt(state, judgement)
+                reason = _told(judgement) if end is not End.SUCCEEDED else ""
+                await self.append(state, ev.HookEnded(*now, when.value, key, end.value, reason, record))
+            case order.RemoveHooks(refs):
+                await self._targets[state.target].delete(hooks_of(state.id), refs)
+            case _:
+                return False
+        return True
+
+    async def _create(self, state: ApplicationState, attempt: Attempt, bundle: Bundle, step: order.CreateHooks) -> None:
+        target, when = self._targets[state.target], step.when
+        now = (attempt.candidate, attempt.number, when.value)
         if step.taken:
             await target.delete(state.id, step.taken)
         if step.replaced:
             await target.delete(hooks_of(state.id), step.replaced)
-        facts: list[ev.Fact] = [ev.HooksCreated(*now, tuple(key_of(h, when) for h in hooks))]
-        for group in batches([run_of(h, when, current.number, current.candidate) for h in hooks]):
+        facts: list[ev.Fact] = [ev.HooksCreated(*now, tuple(key_of(h, when) for h in step.hooks))]
+        for group in batches([run_of(h, when, attempt.number, attempt.candidate) for h in step.hooks]):
             try:
                 await target.apply(hooks_of(state.id), bundle.candidate, group, bundle.accepted)
             except ObjectInvalid as error:
                 facts += [
                     ev.HookEnded(*now, key_of(h, when), End.FAILED.value, str(error))
-                    for h in hooks
+                    for h in step.hooks
                     if any(h.object.ref == o.ref for o in group)
                 ]
                 break

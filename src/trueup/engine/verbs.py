@@ -13,6 +13,7 @@ from trueup.core.model import Principal
 from trueup.core.pipeline import Graph, ancestors
 from trueup.core.requests import Reply
 from trueup.engine.loop import Loop
+from trueup.ports import Releasing
 
 
 class Unclear(Exception):
@@ -53,6 +54,8 @@ class Verbs:
                 return await self._ci_run(workflow, commit, job)
             case rq.Approve(application, changes):
                 return await self._approve(application, changes, by)
+            case rq.Remove():
+                return await self._remove(request, by)
             case rq.Stop():
                 self._stop()
                 return Reply(True, "the loop ends; what runs goes on running")
@@ -102,8 +105,23 @@ class Verbs:
     async def _sync(self, application: str) -> Reply:
         found = await self._applications(application)
         for each in found:
+            if each.ending is not None and application:
+                if not each.ending.done:
+                    raise Unclear(f"{each.name} is being removed: wait for its end, then sync it")
+                await self._loop.applications.restart(each.id)
             self._loop.queue.wake(each.id)
         return Reply(True, f"comparing {', '.join(a.name for a in found)} with what is wanted", found[0].id)
+
+    async def _remove(self, asked: rq.Remove, by: Principal) -> Reply:
+        each = await self._one(asked.application)
+        mode = "orphan" if asked.orphan else "cascade"
+        if each.ending is not None and each.ending.done:
+            return Reply(False, f"{each.name} is removed already; `trueup sync {each.name}` brings it back")
+        if asked.orphan and not isinstance(self._loop.parts.target, Releasing):
+            return Reply(False, f"nothing runs on {each.target} without Trueup: remove {each.name} with --cascade")
+        await self._loop.record(each.id, ev.EndAsked(mode, asked.data, asked.why), by)
+        what = "its objects stay as they are" if asked.orphan else "its objects are deleted"
+        return Reply(True, f"{each.name} is removed: {what}; a new push does not bring it back, a sync does", each.id)
 
     async def _refresh(self, source: str) -> Reply:
         found = await self._sources(source)

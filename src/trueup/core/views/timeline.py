@@ -254,6 +254,12 @@ def _application(chronicle: Chronicle, fact: ev.Fact, by: str) -> Said:
         case ev.Drifted(what=what, repaired=repaired):
             end = ("; repaired", Tone.GOOD) if repaired else ("; not repaired", Tone.BAD)
             return f"drift: {what}{end[0]}", end[1]
+        case ev.EndAsked(mode=mode, why=why):
+            what = "its objects are deleted" if mode == "cascade" else "its objects stay as they are"
+            return f"removed, {what}{_because(why)}", Tone.WAITS
+        case ev.ApplicationEnded(kept=kept):
+            left = f"; left: {', '.join(kept)}" if kept else ""
+            return f"gone{left}", Tone.PLAIN
         case ev.Contested(by=by, objects=objects, place=place):
             return (
                 f"{by} states {', '.join(objects)} too ({place}) and was refused: keep it in one of the two",

@@ -19,6 +19,7 @@ class Memory:
     def __init__(self, behave: Callable[[Object], Judgement] = healthy) -> None:
         self.behave = behave
         self.objects: dict[str, dict[Ref, Object]] = {}
+        self.released: dict[Ref, Object] = {}
         self.generations: dict[Ref, int] = {}
         self.calls: list[str] = []  # "apply app deployment/web 2f7a", in order
         self.down = ""
@@ -66,6 +67,14 @@ class Memory:
             if self.objects.get(application, {}).pop(ref, None) is not None:
                 self.calls.append(f"delete {application} {ref}")
                 self.move(application, ref)
+
+    async def release(self, application: str, refs: Sequence[Ref]) -> None:
+        self._reachable()
+        for ref in refs:
+            held = self.objects.get(application, {}).pop(ref, None)
+            if held is not None:
+                self.released[ref] = held
+                self.calls.append(f"release {application} {ref}")
 
     async def judge(self, application: str) -> tuple[Judgement, ...]:
         self._reachable()

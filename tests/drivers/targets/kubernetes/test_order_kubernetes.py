@@ -230,3 +230,40 @@ async def test_a_pod_that_takes_time_to_leave_is_waited_for_before_the_hook_is_m
         await admin.bind(second)
         await admin.report(second, phase="Succeeded")
         await admin.until(f"/api/v1/namespaces/{space}/configmaps/settings", lambda body: body["data"] == {"a": "two"})
+
+
+async def test_lost_after_every_event_of_a_sync_no_hook_runs_twice(
+    opened: Callable[..., Any], admin: Admin, space: str, tmp_path: Path
+) -> None:
+    """The loop and the target are dropped after each event in turn, and others take over from disk and ledger."""
+    world = OrderWorld(tmp_path)
+    kubelet = Kubelet(admin, space)
+    lost = 0
+    world.person.push(files(space), "first")
+    async with kubelet.running():
+        while True:
+            async with opened() as target:
+                world.cluster = target
+                told = asyncio.create_task(next_event(world))
+                await world.start()
+                world.look()
+                async with asyncio.timeout(LIMIT_S):
+                    done = await told
+                await world.stop()
+            if isinstance(done, ev.SyncHealthy):
+                break
+            lost += 1
+            assert lost < 60, done
+    assert lost >= 8  # started, hooks started, created, ended, applied, …
+    assert (kubelet.runs("migrate"), kubelet.runs("smoke")) == (1, 1)
+    assert len(await world.facts(ev.SyncStarted)) == 1
+    for source in world.sources.values():
+        await source.close()  # type: ignore[union-attr]
+
+
+async def next_event(world: OrderWorld) -> ev.Fact:
+    """The next that is told of the application."""
+    async for event in world.ledger.follow():
+        if event.stream == world.application and not isinstance(event.fact, ev.ApplicationRegistered | ev.Drifted):
+            return event.fact
+    raise AssertionError("the ledger ended")

@@ -303,3 +303,15 @@ async def test_a_crash_loop_of_a_change_is_the_changes_fault(target: Kubernetes,
     ill = await judged(target, "crash", lambda j: j.health is Health.DEGRADED)
     assert ill.fault.value == "change"
     assert f"pod {new['metadata']['name']} CrashLoopBackOff: exit 1: ModuleNotFoundError" in ill.reason
+
+
+async def test_what_is_let_go_of_stays_and_is_nobodys(target: Kubernetes, admin: Admin, space: str) -> None:
+    kept = config(space, "let-go")
+    await target.apply("let-go", "c1", [kept])
+    await target.release("let-go", [kept.ref])
+    live = await admin.get(path(space, "let-go"))
+    assert live["data"] == {"key": "1"}
+    assert PART_OF not in (live["metadata"].get("labels") or {})
+    assert not (await target.read("let-go")).objects
+    await target.apply("another", "c2", [config(space, "let-go", "2")])
+    assert (await admin.get(path(space, "let-go")))["data"] == {"key": "2"}

@@ -14,6 +14,7 @@ from trueup.drivers.targets.kubernetes.served import Served
 from trueup.drivers.targets.kubernetes.sight import Sight
 from trueup.ports import TargetDown
 
+MERGE = "application/merge-patch+json"
 RACES = 8
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,33 @@ class Pruning:
                 raise
         await self._sight.records.forget([key_of(ref)])
         self._sight.forget(record, leaving)
+
+    async def release(self, application: str, set_id: str, ref: Ref) -> None:
+        """Take our label off and forget it; it stays as it is. Raises TargetDown."""
+        record = self._sight.records.applied.get(key_of(ref))
+        if record is None or record.application != application:
+            return
+        resource = await self._served.find(ref.group, ref.kind)
+        if resource is not None:
+            async with self._limit:
+                await self._unlabel(record, resource, set_id)
+        await self._sight.records.forget([key_of(ref)])
+        self._sight.forget(record)
+
+    async def _unlabel(self, record: Applied, resource: Resource, set_id: str) -> None:
+        """What is not ours any more keeps its label: it is another's."""
+        path = resource.path(record.ref.namespace, record.ref.name)
+        try:
+            live = await self._client.get(path, METADATA)
+            if owned.why_not_ours(live, set_id, record.uid):
+                return
+            body = {"metadata": {"uid": record.uid, "labels": {owned.PART_OF: None}}}
+            query = (("fieldManager", owned.MANAGER),)
+            call = Call(method="PATCH", path=path, query=query, body=body, content=MERGE, account=self._account)
+            await self._client.send(call)
+        except ApiError as error:
+            if error.status != 404:
+                raise TargetDown(f"{path} could not be let go of: {error.message} ({error.status})") from error
 
     async def _prune(self, record: Applied, resource: Resource, set_id: str) -> Json:
         """The object as it still stands when finalizers or a grace period hold it, None when it is gone or left."""

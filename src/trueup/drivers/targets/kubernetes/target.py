@@ -141,6 +141,12 @@ class Kubernetes:
             if failed is not None:
                 raise failed
 
+    async def release(self, application: str, refs: Sequence[Ref]) -> None:
+        set_id = self._parents.id_of(application)
+        async with asyncio.TaskGroup() as tasks:
+            for ref in refs:
+                tasks.create_task(self._pruning.release(application, set_id, ref))
+
     async def judge(self, application: str) -> tuple[Judgement, ...]:
         keys = self._keys(application)
         await self._served.watched(self.records.applied[key].ref for key in keys)
