@@ -9,10 +9,11 @@ from trueup.core.admission import Admitted, admit, needs, refusals
 from trueup.core.check.rule import Rule, Subject
 from trueup.core.hooks import wave_of
 from trueup.core.images import repository_of
+from trueup.core.keyed import repeated
 from trueup.core.kinds import Deployment
 from trueup.core.manifests import Manifest
 from trueup.core.model import Finding, Json, Severity
-from trueup.core.objects import POD_SPECS, containers, dig, undotted
+from trueup.core.objects import POD_SPECS, containers, dig, dotted, undotted
 from trueup.core.reference import split
 from trueup.core.sealed import is_cipher
 from trueup.core.variables import could_be
@@ -56,8 +57,13 @@ NOT_STATED = Rule(
     "A pod reads a ConfigMap or Secret that this repository does not state, or states in a later wave: on one host "
     "nobody else makes it, and the pod waits for it.",
 )  # fmt: skip
+TWICE = Rule(
+    "container-key-twice", Severity.WARNING,
+    "A container states an environment variable, port or mount twice: the last one counts.",
+)  # fmt: skip
 RULES = (
-    NO_PROBES, NO_RESOURCES, MOVING_TAG, VARIABLE_TAG, REFUSED, SELECTS_NOTHING, PORT_UNKNOWN, PLAIN_SECRET, NOT_STATED,
+    TWICE, NO_PROBES, NO_RESOURCES, MOVING_TAG, VARIABLE_TAG, REFUSED, SELECTS_NOTHING, PORT_UNKNOWN, PLAIN_SECRET,
+    NOT_STATED,
 )  # fmt: skip
 
 _SERVING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
@@ -71,6 +77,7 @@ def check(subject: Subject) -> Iterator[Finding]:
     for manifest in applied:
         yield from _containers(manifest, built)
         yield from _secrets(manifest)
+        yield from _twice(manifest)
         if manifest.object.ref.kind == "Service":
             yield from _service(manifest, applied)
         if subject.target == "host":
@@ -195,6 +202,14 @@ def _ports(pods: list[Json]) -> tuple[set[str], set[int]]:
     ]
     names = {port["name"] for port in listed if isinstance(port.get("name"), str)}
     return names, {port["containerPort"] for port in listed if isinstance(port.get("containerPort"), int)}
+
+
+def _twice(manifest: Manifest) -> Iterator[Finding]:
+    for path, key in repeated(manifest.object.body):
+        yield TWICE.at(
+            manifest.doc.place(*path), f"{dotted(path[:-1])}: {key} is stated again below, and that one counts",
+            "Remove one of them.",
+        )  # fmt: skip
 
 
 # --- secrets and the host --------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from trueup.core.keyed import KEYED, last_of
 from trueup.core.model import Json, Object
 from trueup.core.objects import CONTAINER_LISTS, POD_SPECS, dig, dotted
 from trueup.core.plan import SERVER_FIELDS
@@ -51,18 +52,10 @@ def _container(container: Json, path: tuple[str | int, ...], notes: list[str]) -
 
 def _once(items: list[Json], key: Callable[[Json], str], where: str, notes: list[str]) -> list[Json]:
     """Each key once: the last stated counts, as it does in a running container."""
-    last = {key(item): at for at, item in enumerate(items) if isinstance(item, dict)}
+    last = last_of(items, key)
     twice = sorted({key(item) for at, item in enumerate(items) if isinstance(item, dict) and last[key(item)] != at})
     notes += [f"{where}: {each} is stated twice, the last one counts" for each in twice]
     return [item for at, item in enumerate(items) if not isinstance(item, dict) or last[key(item)] == at]
-
-
-KEYED: dict[str, Callable[[Json], str]] = {
-    "env": lambda item: str(item.get("name")),
-    "ports": lambda item: f"{item.get('containerPort')}/{item.get('protocol') or 'TCP'}",
-    "volumeMounts": lambda item: str(item.get("mountPath")),
-    "volumeDevices": lambda item: str(item.get("devicePath")),
-}
 
 
 def _replaced(body: Json, path: tuple[str, ...], value: Json) -> Json:
