@@ -403,3 +403,13 @@ def test_the_page_has_a_row_for_every_sync_option() -> None:
     page = (Path(__file__).parents[2] / "docs/kubernetes.md").read_text()
     rows = [f"| `{r.word}` | {r.answer.value} | {r.says} |" for r in syncoptions.TABLE]
     assert not [row for row in rows if row not in page]
+
+
+def test_the_hooks_of_a_sync_in_their_order() -> None:
+    bundle = bundle_of(
+        {"Job/after": {"hook": "PostSync"}}, {"Job/late": {"hook": "PreSync", "wave": 2}},
+        {"Job/early": {"hook": "PreSync,PostSync", "wave": -1}}, {"Job/fail": {"hook": "SyncFail"}},
+    )  # fmt: skip
+    assert [f"{when.value} {hook.object.ref.name}" for when, hook in order.in_order(bundle)] == [
+        "PreSync early", "PreSync late", "PostSync early", "PostSync after",
+    ]  # fmt: skip

@@ -348,5 +348,12 @@ class _Hooks:
         return StartHooks(when, tuple(hook for hook in waits if hook.wave == wave))
 
 
+def in_order(bundle: Bundle) -> tuple[tuple[When, Hook], ...]:
+    """The hooks of a sync that goes well, in the order in which they run."""
+    hooks = [hook_of(each) for each in bundle.hooks]
+    phases = (When.PRE_SYNC, When.SYNC, When.POST_SYNC)
+    return tuple((w, h) for w in phases for h in sorted(hooks, key=lambda h: h.wave) if w in h.when)
+
+
 _POLICY = {End.SUCCEEDED: Removal.SUCCEEDED, End.FAILED: Removal.FAILED}
 _NOBODY = Attempt("", 0, Phase.STARTED, with_hooks=False)

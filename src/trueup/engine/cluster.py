@@ -16,6 +16,7 @@ from msgspec import Struct, structs
 
 from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.hooks import hooks_of
 from trueup.core.kubeconfig import Access, ConfigFault
 from trueup.core.layout import Layout
 from trueup.core.mask import Masker
@@ -221,8 +222,10 @@ class Cluster:
         return dict(zip((o.ref for o in objects), await asyncio.gather(*map(one, objects)), strict=True))
 
     def _held(self, application: str) -> list[Applied]:
+        """What was applied of it, its hooks included."""
         records = self.target.records
-        return [records.applied[key] for key in sorted(records.of.get(application, ()))]
+        keys = {*records.of.get(application, ()), *records.of.get(hooks_of(application), ())}
+        return [records.applied[key] for key in sorted(keys)]
 
     async def _masker(self, application: str) -> Masker:
         secrets = [key_of(record.ref) for record in self._held(application) if record.ref.kind == "Secret"]

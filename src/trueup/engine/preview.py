@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from trueup.core import order
 from trueup.core import plan as planner
 from trueup.core.bundle import make_bundle
 from trueup.core.candidate import CandidateState
@@ -39,6 +40,7 @@ class PlanView(Struct, frozen=True):
     approval: str = ""  # the hash that `trueup approve` takes; "" when nothing is held
     images: tuple[str, ...] = ()  # named by the manifests and built by the pipeline: their digests are not known yet
     unread: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()  # that run when something changes: "PreSync job/migrate", in their order
 
 
 async def plan_bundle(
@@ -93,13 +95,15 @@ def plan_view(
         planner.approval(planned),
         images,
         tuple(f"{u.what}: {u.reason}" for u in planned.unread),
+        tuple(f"{when.value} {hook.object.ref}" for when, hook in order.in_order(bundle)),
     )
 
 
 def unbuilt(reading: Reading, bundle: Bundle, candidate: CandidateState | None) -> tuple[str, ...]:
     """The images that a pipeline has yet to build."""
     known = {i.repository for i in candidate.images.values()} if candidate else set()
-    return tuple(b.repository for b in buildable(reading.found, bundle.objects) if b.repository not in known)
+    every = (*bundle.objects, *bundle.hooks)
+    return tuple(b.repository for b in buildable(reading.found, every) if b.repository not in known)
 
 
 async def try_plan(planned: Plan, bundle: Bundle, application: str, cluster: Cluster) -> Mapping[Ref, Tried]:

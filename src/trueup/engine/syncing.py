@@ -18,7 +18,7 @@ from trueup.core.model import Action, Bundle, Change, Judgement, Object, Ref
 from trueup.core.references import batches
 from trueup.engine.book import Book
 from trueup.engine.planning import Planning
-from trueup.ports import Clock, LeavesAlone, ObjectInvalid, Records, Target
+from trueup.ports import Clock, LeavesAlone, ObjectInvalid, Records, Target, TargetDown
 
 _encode = msgspec.json.Encoder()
 STEPS = 1000  # of one pass: more than any sync has, fewer than for ever
@@ -85,9 +85,12 @@ class Syncing:
         return order.SyncSeen(plan, {j.ref: j for j in judged}, hooks, ends)
 
     async def standing(self, state: ApplicationState) -> tuple[dict[Ref, str], dict[Ref, Judgement]]:
-        """The hook objects that stand, by the hash they were applied with, and how they are."""
+        """The hook objects that stand, by the hash they were applied with, and how they are. Raises TargetDown."""
         target = self._targets[state.target]
         live = await target.read(hooks_of(state.id))
+        if live.unread:  # unread is not gone
+            first = live.unread[0]
+            raise TargetDown(f"{first.what} could not be read ({first.reason}): hooks wait until it can")
         hooks = {o.ref: o.hash.removeprefix(DRIFT) for o in live.objects}
         ends = await target.judge(hooks_of(state.id)) if hooks else ()
         return hooks, {j.ref: j for j in ends}

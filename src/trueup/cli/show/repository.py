@@ -149,6 +149,8 @@ def plan(found: PlanView, console: Console) -> None:
             console.print(Text(f"    not tried on the cluster: {change.untried}", "yellow"), soft_wrap=True)
         for line in change.diff:
             console.print(Text(f"    {line}", DIFF.get(line[:1], "")), soft_wrap=True)
+    if found.hooks and found.changes:
+        console.print(Text(f"· hooks that run with it: {', '.join(found.hooks)}", "dim"), soft_wrap=True)
     for repository in found.images:
         console.print(Text(f"· {repository} is built once this is pushed; its digest is not known yet", "dim"))
     for line in found.unread:

@@ -91,7 +91,7 @@ def _objects(bundles: Mapping[str, Bundle], asked: str) -> list[tuple[str, Objec
     found = [
         (application, o)
         for application, bundle in bundles.items()
-        for o in bundle.objects
+        for o in (*bundle.objects, *bundle.hooks)
         if o.ref.name == name and kind in ("", o.ref.kind.lower()) and space in ("", o.ref.namespace)
     ]
     if kind or len(found) < 2:
