@@ -6,7 +6,9 @@ from pathlib import Path
 
 from engine.hooked import HookedWorld, config
 from trueup.core import events as ev
+from trueup.core.bundle import make_bundle
 from trueup.core.model import Place
+from trueup.core.objects import make_object
 from trueup.core.views.chronicle import read
 from trueup.core.views.timeline import timeline
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
@@ -70,3 +72,12 @@ def test_what_is_given_up_is_free_and_a_hook_is_a_claim(tmp_path: Path) -> None:
     ]
     claims.hold("first", "host", "r2", bundle_of({"ConfigMap/a": None}))
     assert [str(c.mine.ref) for c in claims.taken("second", "host", one)] == ["configmap/a"]
+
+
+def test_a_namespace_that_is_made_for_several_is_nobodys_claim() -> None:
+    notes = {"trueup.io/shared": "true", "argocd.argoproj.io/hook": "PreSync"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "annotations": notes}}
+    shared = make_bundle("a", "c", [make_object(body, Place("a.yaml", 1))])
+    claims = Claims()
+    claims.hold("first", "host", "r", shared)
+    assert not claims.taken("second", "host", shared)

@@ -150,3 +150,15 @@ def test_killed_at_every_await_of_its_end(tmp_path: Path) -> None:
         runs = [call for call in world.hook_runs() if call != "configmap/sync"]
         assert runs == ["configmap/before", "configmap/after"], f"killed at step {kill} of {steps}: {runs}"
         assert {o.name for o in world.target.objects[world.application]} == {"kept", "data"}, kill
+
+
+async def test_a_namespace_that_was_made_for_it_is_left_for_others(tmp_path: Path) -> None:
+    made = (
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: shop\n  annotations:\n    trueup.io/shared: 'true'\n"
+        "    argocd.argoproj.io/hook: PreSync\n    argocd.argoproj.io/hook-delete-policy: HookFailed\n"
+    )
+    async with HookedWorld(tmp_path) as world:
+        await world.pushed({**FILES, "config/n.yaml": made})
+        await ask(world, rq.Remove("web", data=True))
+        assert "delete namespace/shop" not in world.calls()
+        assert "delete configmap/sync" in world.calls()

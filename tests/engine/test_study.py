@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from trueup.app import checker
+from trueup.core.bundle import make_bundle
 from trueup.core.candidate import ApplicationState, CandidateState
+from trueup.core.hooks import Removal, When, hook_of, is_shared
 from trueup.core.model import BuiltImage, DriftRules, Leave, Place, Severity
 from trueup.core.sealed import Fault, Opened
 from trueup.drivers.sources.memory import MemoryRemote, MemorySource
@@ -303,3 +305,45 @@ async def test_where_trueup_yaml_says_what_runs_definitions_are_only_noted() -> 
     look = await looked_at({**stated, "trueup.yaml": "environments: [{name: prod, path: config}]\n"})
     assert [str(o.ref) for o in look.objects] == ["configmap/c"]
     assert of_definitions(look) == {(Severity.NOTE, "definition-not-served")}
+
+
+MADE = (
+    "  syncPolicy:\n    syncOptions: [CreateNamespace=true, ApplyOutOfSyncOnly=true]\n"
+    "    managedNamespaceMetadata: {labels: {team: shop}, annotations: {note: mine}}\n"
+)
+
+
+async def test_a_namespace_is_made_before_anything_else_where_an_application_asks() -> None:
+    look = await looked_at({**DEFINED, "argocd/shop.yaml": DEFINED["argocd/shop.yaml"] + MADE})
+    bundle = make_bundle("shop", "c", look.objects)
+    assert [o.ref.name for o in bundle.objects] == ["c", "t"]
+    (made,) = bundle.hooks
+    assert (str(made.ref), str(made.place)) == ("namespace/shop", "argocd/shop.yaml:1")
+    assert made.body["metadata"]["labels"] == {"team": "shop"}
+    assert made.body["metadata"]["annotations"]["note"] == "mine"
+    hook = hook_of(made)
+    assert (hook.when, hook.removal, hook.wave) == ({When.PRE_SYNC}, {Removal.FAILED}, -999999999)
+    assert is_shared(made.body)
+    stated = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {mine: here}}\n"
+    own = {**DEFINED, "argocd/shop.yaml": DEFINED["argocd/shop.yaml"] + MADE, "config/n.yaml": stated}
+    names = [o for o in (await looked_at(own)).objects if o.ref.kind == "Namespace"]
+    assert [o.body["metadata"].get("labels") for o in names] == [{"mine": "here"}]
+
+
+@pytest.mark.parametrize(
+    ("option", "severity", "rule"),
+    [
+        ("ServerSideApply=false", Severity.ERROR, "sync-option-refused"),
+        ("CreateNamespac=true", Severity.WARNING, "sync-option-no-effect"),
+        ("Replace=true", Severity.WARNING, "sync-option-no-effect"),
+        ("PruneLast=true", None, ""),
+    ],
+)
+async def test_sync_options_of_an_application_are_honoured_or_named(
+    option: str, severity: Severity | None, rule: str
+) -> None:
+    text = DEFINED["argocd/shop.yaml"] + f"  syncPolicy: {{syncOptions: [{option}]}}\n"
+    look = await looked_at({**DEFINED, "argocd/shop.yaml": text})
+    found = [(f.severity, f.rule) for f in look.findings if f.rule.startswith("sync-option")]
+    assert found == ([(severity, rule)] if severity else [])
+    assert bool(look.objects) is (severity is not Severity.ERROR)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from trueup.core.model import Place
+from trueup.core.model import Json, Place
 from trueup.core.render import Helm, Jsonnet, Kustomize
 
 
@@ -51,6 +51,7 @@ class Application(Struct, frozen=True):
     environment: str = ""
     namespace: str = "default"  # of objects that name none
     place: Place | None = None
+    made: tuple[tuple[Json, Place], ...] = ()  # objects beside those of its parts, and what asks for them
 
     @property
     def path(self) -> str:

@@ -22,6 +22,7 @@ HELM_HOOK = "helm.sh/hook"
 HELM_POLICY = "helm.sh/hook-delete-policy"
 HELM_WEIGHT = "helm.sh/hook-weight"
 RUN = "trueup.io/hook-run"  # which run of a hook an object is: phase, number of the attempt, Candidate
+SHARED = "trueup.io/shared"  # what several applications may state: a Namespace that is made for them
 SKIP = "Skip"
 
 
@@ -135,6 +136,11 @@ def hooks_of(application: str) -> str:
 def owner_of(application: str) -> str:
     """Whose hooks these are; an application itself is its own."""
     return application.removesuffix("/hooks")
+
+
+def is_shared(body: Json) -> bool:
+    """Whether another application may state the object, too."""
+    return annotation(body, SHARED) == "true"
 
 
 def faults(body: Json) -> Iterator[tuple[str, str, str]]:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from trueup.core.hooks import HOOK, POLICY, SHARED, WAVE, Removal, When
 from trueup.core.model import Json
 from trueup.core.objects import annotation
 
+FIRST = "-999999999"  # the wave before every other
 OPTIONS = "argocd.argoproj.io/sync-options"
 
 
@@ -48,9 +50,40 @@ TABLE = (
     Row("SkipDryRunOnMissingResource=false", Answer.ALWAYS, "what has no definition yet waits, the rest goes on"),
     Row("FailOnSharedResource=true", Answer.APPLICATION, "always so: an object of another application is refused"),
     Row("ApplyOutOfSyncOnly=true", Answer.APPLICATION, "always so: what is as stated costs no call"),
-    Row("CreateNamespace=true", Answer.APPLICATION, "state the Namespace as an object"),
+    Row("RespectIgnoreDifferences=true", Answer.APPLICATION, "fields left to others are left alone by a sync, too"),
+    Row("CreateNamespace=true", Answer.APPLICATION, "made before anything else, with managedNamespaceMetadata; "
+        "never deleted, and several applications may ask for one"),
 )  # fmt: skip
 _ROWS = {row.word: row for row in TABLE}
+
+
+def namespace_made(policy: Json, name: str) -> Json:
+    """The Namespace that an application asks to have made (CreateNamespace, managedNamespaceMetadata), else None.
+
+    It is made before anything else, no part of what stands, and never deleted. `policy`: spec.syncPolicy.
+    Source: Argo CD "Sync Options", Create Namespace and Namespace Metadata."""
+    words = policy.get("syncOptions") if isinstance(policy, dict) else None
+    if not name or not isinstance(words, list) or "CreateNamespace=true" not in words:
+        return None
+    managed = policy.get("managedNamespaceMetadata") or {}
+    own = {HOOK: When.PRE_SYNC.value, WAVE: FIRST, POLICY: Removal.FAILED.value, SHARED: "true"}
+    metadata: dict[str, Json] = {"name": name, "annotations": {**(managed.get("annotations") or {}), **own}}
+    if managed.get("labels"):
+        metadata["labels"] = dict(managed["labels"])
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def of_application(words: Json) -> Iterator[tuple[bool, str, str]]:
+    """As `faults`, for the options of an application."""
+    for word in words if isinstance(words, list) else ():
+        row = _ROWS.get(word) if isinstance(word, str) else None
+        if row is None:
+            yield False, f"the sync option {word!r} is none that is known and has no effect", "Remove it."
+        elif row.answer is Answer.REFUSED:
+            yield True, f"the sync option {word} is not honoured: {row.says}", "Remove it."
+        elif row.answer in (Answer.NO_EFFECT, Answer.DONE):
+            where = row.says if row.answer is Answer.NO_EFFECT else "write it on the objects it is for"
+            yield False, f"the sync option {word} has no effect on a whole application: {where}", "Remove it here."
 
 
 def stated(body: Json) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from trueup.core.hooks import is_shared
 from trueup.core.model import Bundle, Object, Ref
 
 
@@ -40,7 +41,7 @@ class Claims:
         for each in old:
             if self._held.get((where, each.ref), ("",))[0] == application:
                 del self._held[where, each.ref]
-        objects = (*bundle.objects, *bundle.hooks)
+        objects = tuple(o for o in (*bundle.objects, *bundle.hooks) if not is_shared(o.body))
         for each in objects:
             self._held.setdefault((target, each.ref), (application, each))
         self._of[application] = (record, target, objects)
@@ -49,6 +50,8 @@ class Claims:
         """What of this Bundle another application states."""
         found = []
         for each in (*bundle.objects, *bundle.hooks):
+            if is_shared(each.body):
+                continue
             other, theirs = self._held.get((target, each.ref), (application, each))
             if other != application:
                 found.append(Claim(each, other, theirs))

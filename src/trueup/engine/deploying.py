@@ -11,9 +11,10 @@ from msgspec import structs
 
 from trueup.core.application import Application
 from trueup.core.found import Found
-from trueup.core.model import Finding, Severity
+from trueup.core.model import Finding, Json, Place, Severity
 from trueup.core.resolve import Resolved
 from trueup.core.settings import Settings
+from trueup.core.syncoptions import namespace_made, of_application
 from trueup.core.text import shown
 from trueup.engine.expansion import Expanded
 
@@ -24,7 +25,7 @@ def by_definitions(
     found: Found, settings: Settings, expanded: Expanded, own: Sequence[str]
 ) -> tuple[Found, tuple[Finding, ...]]:
     """What is to run, and what is to be said of it. Where trueup.yaml says what runs, definitions are only noted."""
-    said = (*expanded.said, *_whole(expanded, own))
+    said = (*expanded.said, *_whole(expanded, own), *_options(expanded))
     if settings.environments:
         return found, tuple(structs.replace(one, severity=Severity.NOTE) for one in said)
     if not expanded.resolved:
@@ -38,8 +39,29 @@ def by_definitions(
         if one.application is not None
         for part in one.application.parts
     )
-    application = Application(found.name, parts, place=expanded.resolved[0].stated.place)
+    place = expanded.resolved[0].stated.place
+    application = Application(found.name, parts, place=place, made=tuple(_namespaces(expanded)))
     return structs.replace(found, applications=(application,), findings=rest), said
+
+
+def _namespaces(expanded: Expanded) -> Iterator[tuple[Json, Place]]:
+    """The Namespaces that the applications ask to have made, each once."""
+    seen: set[str] = set()
+    for one in expanded.resolved:
+        name = one.stated.destination.namespace
+        body = namespace_made(one.stated.told.get("syncPolicy"), name)
+        if body is not None and name not in seen:
+            seen.add(name)
+            yield body, one.stated.place
+
+
+def _options(expanded: Expanded) -> Iterator[Finding]:
+    """Sync options of applications that are not honoured, or have no effect."""
+    for one in expanded.resolved:
+        for refused, message, fix in of_application((one.stated.told.get("syncPolicy") or {}).get("syncOptions")):
+            severity = Severity.ERROR if refused else Severity.WARNING
+            rule = "sync-option-refused" if refused else "sync-option-no-effect"
+            yield Finding(severity, rule, one.stated.place, shown(f"{one.stated.origin}: {message}"), shown(fix))
 
 
 def _whole(expanded: Expanded, own: Sequence[str]) -> Iterator[Finding]:

@@ -60,9 +60,10 @@ class Removing:
     async def _end(self, state: ApplicationState, held: tuple[Held, ...]) -> bool:
         """What its hooks left goes, too."""
         target = self._targets[state.target]
-        left = await target.read(hooks_of(state.id))
-        if left.objects:
-            await target.delete(hooks_of(state.id), [each.ref for each in left.objects])
+        assert state.ending is not None
+        left = planner.ending(await target.read(hooks_of(state.id)), Policy(), data=state.ending.data)
+        shared = {c.ref for c in left.changes if c.ref.kind == "Namespace"}  # others may be in it
+        await target.delete(hooks_of(state.id), [c.ref for c in left.changes if c.ref not in shared])
         kept = tuple(f"{each.change.ref}: {each.reason}" for each in held)
         await self._syncing.append(state, ev.ApplicationEnded("cascade", kept))
         return True

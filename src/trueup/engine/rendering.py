@@ -17,7 +17,7 @@ from trueup.core.placing import Places
 from trueup.core.render import Asked, Kustomize, Made, Output
 from trueup.core.sealed import is_sealed
 from trueup.core.text import shown
-from trueup.core.yamldoc import Doc, YamlFault, documents
+from trueup.core.yamldoc import Doc, Node, YamlFault, documents
 from trueup.drivers.renderers import plain
 from trueup.engine.definitions import is_definition
 from trueup.engine.means import NONE, Means
@@ -48,6 +48,8 @@ class Rendering:
         Raises RendererDown, SourceError, NoKey."""
         found = [await self.part(application, part, given, known, means) for part in application.parts]
         every = [manifest for one in found for manifest in one.manifests]
+        there = {manifest.object.ref for manifest in every}
+        every += [one for one in map(_made, application.made) if one.object.ref not in there]
         manifests = tuple(manifest for manifest in every if not is_definition(manifest))
         stated = tuple(manifest for manifest in every if is_definition(manifest))
         findings = [finding for one in found for finding in one.findings]
@@ -157,6 +159,12 @@ async def _read_by(output: Output, given: Given, known: Mapping[Oid, bytes]) -> 
     missing = [oid for oid in dict.fromkeys(read.values()) if oid not in known]
     fetched = await given.blobs(missing) if missing else {}
     return {path: known.get(oid, fetched.get(oid, b"")) for path, oid in read.items()}
+
+
+def _made(asked: tuple[Json, Place]) -> Manifest:
+    """An object that no file states as it is, at the place of what asks for it."""
+    body, place = asked
+    return Manifest(make_object(body, place), Doc(place.file, b"", Node(body, place.line, place.column or 1)))
 
 
 def _flat(made: Made) -> Iterator[Made]:

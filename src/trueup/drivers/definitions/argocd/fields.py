@@ -51,7 +51,8 @@ APPLICATION = Kind(
             "spec.ignoreDifferences[].{group,kind,name,namespace,jsonPointers,jqPathExpressions,managedFieldsManagers}",
         ),
         *different(
-            "objects are applied on the server's side, and no Namespace is made that is not stated",
+            "`CreateNamespace=true` makes the Namespace before anything else and never deletes it; the other options "
+            "are always so or are named by `trueup check`: see docs/kubernetes.md",
             "spec.syncPolicy.syncOptions spec.syncPolicy.managedNamespaceMetadata.{labels,annotations}",
         ),
         *different(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from trueup.core import syncoptions
-from trueup.core.hooks import owner_of
+from trueup.core.hooks import is_shared, owner_of
 from trueup.core.model import Json, Object, Ref
 from trueup.drivers.targets.kubernetes import owned
 from trueup.drivers.targets.kubernetes.applyset import Parents
@@ -75,6 +75,8 @@ class Applying:
         for each, resource in objects:
             key = _at(each, resource)
             now, record = self._sight.seen.get(key), self._sight.records.applied.get(key)
+            if is_shared(each.body):
+                continue
             theirs = record is not None and owner_of(record.application) != owner_of(application)
             if record is not None and theirs and now is not GONE:
                 raise ObjectInvalid(
