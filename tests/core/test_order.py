@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trueup.core import events as ev
@@ -413,3 +413,44 @@ def test_the_hooks_of_a_sync_in_their_order() -> None:
     assert [f"{when.value} {hook.object.ref.name}" for when, hook in order.in_order(bundle)] == [
         "PreSync early", "PreSync late", "PostSync early", "PostSync after",
     ]  # fmt: skip
+
+
+waves = st.integers(-1, 2)
+phases = st.sampled_from(["", "PreSync", "Sync", "PostSync", "PreSync,PostSync", "SyncFail"])
+policies = st.sampled_from(["", "HookSucceeded", "HookFailed", "BeforeHookCreation,HookSucceeded"])
+things = st.lists(st.tuples(waves, phases, policies), max_size=7)
+
+
+@settings(deadline=None)
+@given(things, st.randoms(use_true_random=False))
+def test_whatever_is_stated_comes_in_its_order_and_every_hook_once(stated: Any, random: Any) -> None:
+    """The world lets one thing after the other turn healthy, in any order."""
+    objects = []
+    for number, (wave, phase, policy) in enumerate(stated):
+        given_notes = {"wave": wave} | ({"hook": phase} if phase else {}) | ({"policy": policy} if policy else {})
+        objects.append({f"Job/hook{number}" if phase else f"ConfigMap/c{number}": given_notes})
+    played = Play({"objects": objects, "always": "progressing", "play": []})
+    hooks = {o.ref: hook_of(o) for o in played.bundle.hooks}
+    for _ in range(200):
+        word = played.go()
+        if word == "applied":
+            break
+        assert word == "wait"
+        waits = [str(r) for r in (*played.live, *played.hooks) if str(r) not in played.health]
+        assert waits, played.log
+        played.world(f"healthy {random.choice(waits)}")
+    else:
+        raise AssertionError(played.log)
+    made = [name for line in played.log if line.startswith("make ") for name in line.split()[1:]]
+    assert sorted(made) == sorted(str(o.ref) for o in played.bundle.objects)
+    at = {str(o.ref): wave_of(o.body) for o in played.bundle.objects}
+    assert [at[name] for name in made] == sorted(at[name] for name in made)
+    ran = [tuple(line.split()[1:]) for line in played.log if line.startswith("run ")]
+    expected = [(w.value, str(ref)) for ref, h in hooks.items() for w in h.when if w is not When.SYNC_FAIL]
+    assert sorted((phase, name) for phase, *names in ran for name in names) == sorted(expected)
+    order_of = ["PreSync", "Sync", "PostSync"]
+    assert [order_of.index(phase) for phase, *_ in ran] == sorted(order_of.index(phase) for phase, *_ in ran)
+    if played.bundle.objects and any(phase == "PreSync" for phase, *_ in ran):
+        first_make = next(i for i, line in enumerate(played.log) if line.startswith("make "))
+        last_before = max(i for i, line in enumerate(played.log) if line.startswith("run PreSync"))
+        assert last_before < first_make

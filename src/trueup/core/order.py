@@ -295,8 +295,9 @@ class _Hooks:
     def _create(self, when: When, hooks: tuple[Hook, ...]) -> Step:
         """What an earlier sync left goes first, where the policy says so."""
         in_the_way = [h for h in hooks if h.object.ref in self._seen.hooks]
+        replaced = [h for h in in_the_way if Removal.BEFORE in h.removal or self._of_this_attempt(h)]
         for hook in in_the_way:
-            if Removal.BEFORE not in hook.removal and hook.object.ref.kind in RUN_ONCE:
+            if hook not in replaced and hook.object.ref.kind in RUN_ONCE:
                 return Block(
                     f"{hook.object.place}: {hook.object.ref} of an earlier sync still stands, and its delete policy "
                     "keeps it: delete it, or add BeforeHookCreation to its hook-delete-policy"
@@ -306,9 +307,13 @@ class _Hooks:
         return CreateHooks(
             when,
             hooks,
-            tuple(h.object.ref for h in in_the_way if Removal.BEFORE in h.removal),
+            tuple(h.object.ref for h in replaced),
             tuple(h.object.ref for h in hooks if h.object.ref in leaves),
         )
+
+    def _of_this_attempt(self, hook: Hook) -> bool:
+        """It ran in another phase of this very sync."""
+        return any(self._standing(when, hook) for when in hook.when)
 
     def _observe(self, when: When, hook: Hook, key: str) -> Step:
         ref = hook.object.ref
