@@ -37,7 +37,7 @@ TABLE = (
     Row("Prune=confirm", Answer.DONE, "deleted once a person has approved it"),
     Row("Delete=false", Answer.DONE, "kept, too"),
     Row("Delete=confirm", Answer.DONE, "deleted once a person has approved it"),
-    Row("Replace=true", Answer.DONE, "replaced as a whole (PUT) where it stands, so that fields others added go; "
+    Row("Replace=true", Answer.DONE, "replaced as a whole where it stands, so that fields others added go; "
         "made anew where a field can never change, but for what holds data"),
     Row("Force=true", Answer.DONE, "deleted and made anew where a field can never change"),
     Row("Validate=false", Answer.NO_EFFECT, "a server-side apply refuses unknown fields all the same"),
