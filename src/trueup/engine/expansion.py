@@ -35,6 +35,7 @@ from trueup.ports import Given
 
 DEEPEST = 16
 MOST = 20_000  # definitions
+MOST_SEEN = 200_000  # contents
 _YAML = (".yaml", ".yml", ".json")
 
 
@@ -114,8 +115,13 @@ class Expansion:
 
     @functools.cached_property
     def _mentioning(self) -> set[str]:
-        tree = self._given.folders.tree
-        return {path for path, entry in tree.items() if mentions(self._known.get(entry.oid, b""))}
+        """Paths of files that could state a definition; a content is looked at once, whatever commits it is in."""
+        known, seen = self._known, self._rendering.mentioning
+        if len(seen) > MOST_SEEN:
+            seen.clear()
+        for oid in known.keys() - seen.keys():
+            seen[oid] = mentions(known[oid])
+        return {path for path, entry in self._given.folders.tree.items() if entry.oid in known and seen[entry.oid]}
 
     @functools.cached_property
     def _references(self) -> dict[str, set[str]]:

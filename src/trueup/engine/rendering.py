@@ -39,6 +39,7 @@ class Rendering:
         self.renderer, self.namespace = renderer, namespace
         self._docs: Docs = {}
         self.named: dict[tuple[str, Oid], tuple[str, ...]] = {}  # what kustomizations name, by path and content
+        self.mentioning: dict[Oid, bool] = {}  # whether a content could state a definition
         self.files: Files = {}  # plain manifests read before, by path and content
 
     async def application(
