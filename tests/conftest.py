@@ -46,9 +46,9 @@ async def git_ssh(tmp_path: Path) -> AsyncIterator[SshServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """One Kubernetes with a node and real pods for all tests; nothing of it is left at the end."""
+    """One Kubernetes with a node and real pods for the tests of a file; nothing of it is left at the end."""
     from cluster.node import Cluster, NotBuilt, ready_to_build
 
     try:

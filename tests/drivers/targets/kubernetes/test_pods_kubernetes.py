@@ -31,7 +31,7 @@ CRASH = (
 APPLICATION = "application/pods"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loaded(cluster: Cluster) -> Cluster:
     """With two images that its node need not pull."""
     cluster.load(busybox("localhost/serve:1", SERVE))
