@@ -22,7 +22,7 @@ from cluster.node import Cluster
 from servers.registry import registry
 
 pytestmark = pytest.mark.integration
-DEADLINE_S = 90.0
+DEADLINE_S = 180.0
 SERVE = "mkdir /www; echo from $VERSION > /www/index.html; echo serving $GREETING; exec httpd -f -p 8000 -h /www\n"
 BROKEN = "echo \"ModuleNotFoundError: No module named 'flask'\" >&2; exit 1\n"
 DOCKERFILE = f"""\
@@ -157,7 +157,7 @@ class Trueup:
 
     def __call__(self, *args: str, code: int = 0) -> str:
         argv = [*self.program, *args]
-        done = subprocess.run(argv, capture_output=True, text=True, env=self.env, timeout=120, cwd=self.person.clone)
+        done = subprocess.run(argv, capture_output=True, text=True, env=self.env, timeout=240, cwd=self.person.clone)
         assert done.returncode == code, (args, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 

@@ -22,7 +22,7 @@ SLOTS = 64
 LOCKS = Path("/run/trueup-cluster")
 CGROUPS = Path("/sys/fs/cgroup")
 PREFIX = "tu-node-"
-READY_S = 20.0
+READY_S = 60.0
 DYING = ("setpriv", "--pdeathsig", "KILL")
 INIT = """\
 set -e

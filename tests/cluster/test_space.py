@@ -15,7 +15,7 @@ from cluster.build import NotBuilt
 from cluster.space import Space, clear, controllers, open_space, unlink
 
 pytestmark = pytest.mark.integration
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 OWNER = """
 import sys, time
 from cluster.space import open_space

@@ -22,7 +22,7 @@ from trueup.drivers.targets.kubernetes.logs import logs
 from trueup.drivers.targets.kubernetes.target import Kubernetes, Settings
 
 pytestmark = pytest.mark.integration
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 SERVE = "mkdir /www; echo good > /www/index.html; echo serving; exec httpd -f -p 8000 -h /www"
 CRASH = (
     "echo 'Traceback (most recent call last):'; echo '  File \"/app/main.py\", line 3, in <module>';"
