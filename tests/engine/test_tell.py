@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.world import FIRST, World
+from engine.world import DEPLOYMENT, FIRST, World
 from trueup.core.candidate import ApplicationState, CandidateState
 from trueup.core.events import CandidateRed
 from trueup.drivers.sources.memory import MemoryRemote
@@ -144,3 +144,31 @@ async def test_after_a_restart_the_newest_commit_is_told_once_more(tmp_path: Pat
         red = remote.push({"pipeline": "fail\n"}, "red")
         await world.settle()
         await told((red, "failure", "pipeline says fail"))
+
+
+async def test_code_hears_how_the_repository_that_deploys_it_fares(tmp_path: Path) -> None:
+    code, config = MemoryRemote(), MemoryRemote()
+    async with World(tmp_path, split=True, remotes=[code, config]) as world:
+        forge = Forge()
+        assert world.loop is not None
+        states = dict.fromkeys(world.watched, forge)
+        teller = asyncio.create_task(Teller(world.loop.book, states, None, "default").run())
+        try:
+            config.push({"config/web.yaml": DEPLOYMENT}, "configuration")
+            good = code.push({k: v for k, v in FIRST.items() if not k.startswith("config")}, "first")
+            await world.settle()
+            await world.until(lambda: (good, "success", "runs and is healthy") in forge.said)
+            bad = code.push({"app/main": "crash\n"}, "break it")
+            await world.settle()
+            await world.until(lambda: any(c == bad and s == "failure" for c, s, _ in forge.said))
+            assert "CrashLoopBackOff" in next(r for c, s, r in forge.said if c == bad and s == "failure")
+        finally:
+            teller.cancel()
+            await asyncio.gather(teller, return_exceptions=True)
+        after = Forge()
+        again = asyncio.create_task(Teller(world.loop.book, dict.fromkeys(world.watched, after), None, "default").run())
+        try:
+            await world.until(lambda: any(c == bad and s == "failure" for c, s, _ in after.said))
+        finally:
+            again.cancel()
+            await asyncio.gather(again, return_exceptions=True)

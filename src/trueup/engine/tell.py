@@ -45,11 +45,22 @@ class Teller:
             newest = (await self._book.source(id)).newest
             if newest is not None:
                 candidate = await self._book.candidate(newest.id)
-                self._want(candidate, *_standing(candidate, await self._applications(id)))
+                self._want(candidate, *await self._standing(candidate, id))
+
+    async def _standing(self, candidate: CandidateState, source: str) -> tuple[str, str]:
+        """Of code that another repository deploys: how the commit fares there that does so."""
+        for application in [] if await self._applications(source) else await self._every_application():
+            for id in (application.last_good, *application.condemned):
+                deployed = await self._book.candidate(id) if id else candidate
+                if deployed.from_candidate == candidate.id:
+                    return _standing(deployed, [application])
+        return _standing(candidate, await self._applications(source))
+
+    async def _every_application(self) -> list[ApplicationState]:
+        return [await self._book.application(stream) for stream in await self._book.ledger.heads("application")]
 
     async def _applications(self, source: str) -> list[ApplicationState]:
-        every = [await self._book.application(stream) for stream in await self._book.ledger.heads("application")]
-        return [application for application in every if application.source == source]
+        return [application for application in await self._every_application() if application.source == source]
 
     async def take(self, event: ev.Event) -> None:
         match event.fact:
@@ -57,15 +68,16 @@ class Teller:
                 candidate = await self._candidate_at(event)
                 self._want(candidate, *_of_candidate(candidate))
                 if isinstance(event.fact, ev.CandidateRed) and not event.fact.reason.startswith(SUPERSEDED):
+                    await self._want_too(candidate, *_of_candidate(candidate))
                     await self._red(candidate)
             case ev.SyncStarted(candidate=id, why="push"):
-                self._want(await self._book.candidate(id), "pending", "rolling out")
+                await self._want_too(await self._book.candidate(id), "pending", "rolling out")
             case ev.SyncCondemned(candidate=id, reason=reason):
                 await self._sick(event, id, reason)
             case ev.SyncHeld(candidate=id, reason=reason):
                 await self._sick(event, id, f"held: {reason}")
             case ev.SyncHealthy(candidate=id):
-                self._want(await self._book.candidate(id), "success", HEALTHY)
+                await self._want_too(await self._book.candidate(id), "success", HEALTHY)
                 await self._well(event)
             case ev.HealthChanged(health="degraded" | "missing", reason=reason):
                 application = await self._application_at(event)
@@ -80,6 +92,12 @@ class Teller:
         if candidate.source in self._states:
             self._wanted[candidate.commit] = (candidate.source, state, reason)
             self._changed.set()
+
+    async def _want_too(self, candidate: CandidateState, state: str, reason: str) -> None:
+        """The same of the code whose digests a commit of ours deploys: its authors look there."""
+        self._want(candidate, state, reason)
+        if candidate.from_candidate:
+            self._want(await self._book.candidate(candidate.from_candidate), state, reason)
 
     async def _candidate_at(self, event: ev.Event) -> CandidateState:
         """Not older than the event: a follower hears of it before the book of whoever appended it has folded it."""
@@ -97,7 +115,7 @@ class Teller:
     async def _sick(self, event: ev.Event, id: str, reason: str, *, report: bool = True) -> None:
         application, candidate = await self._application_at(event), await self._book.candidate(id)
         if report:
-            self._want(candidate, "failure", reason)
+            await self._want_too(candidate, "failure", reason)
         if application.told != "failure":
             await self._send(application, "failure", candidate, reason)
 
