@@ -13,6 +13,7 @@ from trueup.core import requests as rq
 from trueup.core.candidate import Phase
 from trueup.core.model import Fault, Health, Principal
 from trueup.core.views.chronicle import read
+from trueup.core.views.status import status
 from trueup.core.views.timeline import timeline
 from trueup.drivers.sources.memory import MemoryRemote
 from trueup.engine.verbs import Verbs
@@ -57,6 +58,9 @@ async def test_each_wave_and_hook_waits(tmp_path: Path) -> None:
         world.ends = dict.fromkeys(("before", "settings", "web", "between", "last", "after"), Health.PROGRESSING)
         await world.pushed(FIRST)
         made = [name for name in ORDER if name.startswith("apply")]
+        events = [e for stream in await world.ledger.heads() for e in await world.ledger.read(stream)]
+        sync = status(read(events), world.clock.now()).applications[0].sync
+        assert sync is not None and sync.reason == "PreSync hooks run: configmap/before"
         steps = (("before", 1), ("settings", 2), ("between", 4), ("web", 4), ("last", 5), ("after", 6))
         for name, before in steps:
             assert [call for call in world.calls() if call.startswith("apply")] == made[:before], name
@@ -64,6 +68,8 @@ async def test_each_wave_and_hook_waits(tmp_path: Path) -> None:
             await world.settle()
         app = await world.app()
         assert app.current is not None and app.current.phase is Phase.HEALTHY
+        events = [e for stream in await world.ledger.heads() for e in await world.ledger.read(stream)]
+        assert status(read(events), world.clock.now()).applications[0].sync is None
 
 
 async def test_a_failed_hook_undoes_the_push_with_its_words(tmp_path: Path) -> None:

@@ -128,6 +128,12 @@ def key_of(hook: Hook, when: When) -> str:
     return f"{when.value} {ref.group}/{ref.kind}/{ref.namespace}/{ref.name}"
 
 
+def named(key: str) -> str:
+    """What `key_of` names, for people: "job/migrate"."""
+    *_, kind, _, name = key.partition(" ")[2].split("/", 3)
+    return f"{kind.lower()}/{name}"
+
+
 def hooks_of(application: str) -> str:
     """What a target keeps an application's hooks under: apart from what stands, so that no plan sees them."""
     return f"{application}/hooks"

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from trueup.core import events as ev
+from trueup.core.hooks import named
 from trueup.core.views.chronicle import Chronicle
 
 
@@ -125,6 +126,10 @@ def author_of(chronicle: Chronicle, candidate: str) -> str:
 
 def _next(rollout: Rollout, event: ev.Event) -> Rollout:
     match event.fact:
+        case ev.HooksStarted(attempt=attempt, phase=phase, hooks=hooks) if attempt == rollout.attempt:
+            return replace(rollout, reason=f"{phase} hooks run: {', '.join(map(named, hooks))}")
+        case ev.HookEnded(attempt=attempt, outcome="succeeded") if attempt == rollout.attempt:
+            return replace(rollout, reason="")
         case ev.SyncApplied(attempt=attempt) if attempt == rollout.attempt:
             return replace(rollout, applied=event.time)
         case ev.SyncHealthy(attempt=attempt) if attempt == rollout.attempt:

@@ -9,6 +9,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from trueup.core import events as ev
+from trueup.core.hooks import named
 from trueup.core.views.chronicle import Chronicle, short, short_digest, short_tag
 
 
@@ -229,10 +230,10 @@ def _application(chronicle: Chronicle, fact: ev.Fact, by: str) -> Said:
             word = {"undo": "going back to", "rollback": "rolling back to"}.get(fact.why, "rolling out")
             return f"{word} {_commit_of(chronicle, fact.candidate)}{what}", Tone.PLAIN
         case ev.HooksStarted(phase=phase, hooks=hooks):
-            return f"{phase} hooks run: {', '.join(map(_hook, hooks))}", Tone.PLAIN
+            return f"{phase} hooks run: {', '.join(map(named, hooks))}", Tone.PLAIN
         case ev.HookEnded(phase=phase, hook=hook, outcome=outcome, reason=reason):
             tone = Tone.PLAIN if outcome == "succeeded" else Tone.WAITS if outcome == "gone" else Tone.BAD
-            return f"{phase} hook {_hook(hook)} {outcome}{_because(reason)}", tone
+            return f"{phase} hook {named(hook)} {outcome}{_because(reason)}", tone
         case ev.SyncFailing(reason=reason):
             return f"failing, its SyncFail hooks run{_because(reason)}", Tone.BAD
         case ev.SyncApplied():
@@ -269,12 +270,6 @@ def _application(chronicle: Chronicle, fact: ev.Fact, by: str) -> Said:
             return f"{health}{_because(reason)}", HEALTH_TONE.get(health, Tone.PLAIN)
         case _:
             return None
-
-
-def _hook(key: str) -> str:
-    """ "PreSync batch/Job/shop/migrate" → "job/migrate" """
-    *_, kind, _, name = key.partition(" ")[2].split("/", 3)
-    return f"{kind.lower()}/{name}"
 
 
 def _held_changes(held: ev.ChangesHeld) -> Said:
