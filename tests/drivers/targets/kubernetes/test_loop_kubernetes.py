@@ -11,8 +11,12 @@ import pytest
 
 from cluster.play import Admin
 from engine.world import DEPLOYMENT, FIRST, World
+from trueup.drivers.renderers.kept import Kept
+from trueup.drivers.renderers.program import find
+from trueup.drivers.renderers.worker import Workers
 from trueup.drivers.targets.kubernetes.target import Kubernetes
 from trueup.engine.loop import Loop, Parts
+from trueup.engine.study import RepositoryStudy
 
 pytestmark = pytest.mark.integration
 LIMIT_S = 40.0
@@ -76,3 +80,41 @@ async def test_a_push_is_applied_turns_healthy_and_is_written_back_and_a_bad_one
         path = f"/apis/apps/v1/namespaces/{space}/deployments/web"
         live = await admin.until(path, lambda d: d["status"].get("updatedReplicas") == 3)
         assert images([live["spec"]["template"]]) == {good}
+
+
+async def test_an_overlay_is_applied_turns_healthy_and_is_written_back_into_its_images(
+    target: Kubernetes, admin: Admin, space: str, tmp_path: Path
+) -> None:
+    program = find()
+    if program is None:
+        pytest.skip("no render worker: `make render` builds it with Go 1.26")
+    overlay = f"namespace: {space}\nresources: [../base]\nimages:\n- name: example.org/acme/web\n  newTag: latest\n"
+    files = {
+        "k8s/base/kustomization.yaml": "resources: [web.yaml]\n",
+        "k8s/base/web.yaml": DEPLOYMENT,
+        "k8s/prod/kustomization.yaml": overlay,
+        "app/main": "v1\n",
+        "app/Dockerfile": "FROM scratch\n",
+    }
+    async with Workers(program, size=1) as workers:
+        made = ClusterWorld(tmp_path, target)
+        refs = dict.fromkeys(made.sources, "refs/heads/main")
+        made.study = RepositoryStudy(  # type: ignore[assignment]  # the real one fills the same roles
+            made.sources, dict.fromkeys(made.sources, "web"), refs, lambda *_: (), renderer=Kept(workers)
+        )
+        async with made as world:
+            world.push(files, "first")
+            pods = await admin.pods(space, 3, app="web")
+            (running,) = images(pods)
+            for pod in pods:
+                await admin.turn_ready(pod)
+            await world.once(lambda: world.person.subjects()[0].startswith("Record what runs"))
+            digest = running.rpartition("@")[2]
+            stated = world.person.show("k8s/prod/kustomization.yaml") + "\n"
+            assert stated == overlay.replace("newTag: latest", f"newTag: v1\n  digest: {digest}")
+            assert world.person.show("k8s/base/web.yaml") + "\n" == DEPLOYMENT
+            path = f"/apis/apps/v1/namespaces/{space}/deployments/web"
+            before = (await admin.until(path, lambda body: True))["metadata"]["generation"]
+            await world.pushed({"notes": "x\n"}, "what Git states is what runs: nothing is touched")
+            assert len((await world.source_state()).candidates) == 2
+            assert (await admin.until(path, lambda body: True))["metadata"]["generation"] == before
