@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -95,8 +96,8 @@ def refusals(body: Mapping[str, Any], accepted: Collection[str] = ()) -> tuple[R
     ]
     try:
         return (*refused, *_problems(msgspec.convert(stripped, schema)))
-    except msgspec.ValidationError as error:
-        return (*refused, _schema_refusal(str(error), stripped, schema))
+    except msgspec.ValidationError:
+        return (*refused, *_shape_refusals(stripped, schema))
 
 
 def served(body: Mapping[str, Any]) -> Served | None:
@@ -147,8 +148,38 @@ def _unknown_kind(kind: str, version: str) -> str:
     return f"kind {kind!r} ({version}) is not served on one host{hint}"
 
 
+MOST = 50  # unknown fields told of one object
 _AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<at>[^`]*)`)?$", re.DOTALL)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
+
+
+def _shape_refusals(body: Mapping[str, Any], schema: type[Struct]) -> Iterator[Refusal]:
+    """Every unknown field, each taken out before the next is looked for, and the first value of a wrong kind. What is
+    missing is told only when no field was unknown: most often it is the same, misspelt."""
+    left = copy.deepcopy(dict(body))
+    for number in range(MOST):
+        try:
+            msgspec.convert(left, schema)
+            return
+        except msgspec.ValidationError as error:
+            text = str(error)
+        match = _AT.match(text)
+        unknown = _UNKNOWN.match(match["what"]) if match else None
+        if unknown is None and number and "missing required field" in text:
+            return
+        yield _schema_refusal(text, left, schema)
+        if match is None or unknown is None or not _taken_out(left, match["at"] or "$", unknown[1]):
+            return
+
+
+def _taken_out(body: Any, at: str, field: str) -> bool:
+    """Remove the field of the mapping at a path like "$.spec.containers[0]"; False when the path is not so plain."""
+    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+|\.\.\.)\]", at.removeprefix("$")):
+        try:
+            body = body[int(index)] if index else body[name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return False
+    return isinstance(body, dict) and body.pop(field, None) is not None
 
 
 def _schema_refusal(text: str, body: Mapping[str, Any], schema: type[Struct]) -> Refusal:
