@@ -23,6 +23,8 @@ from trueup.engine.study import RepositoryStudy
 pytestmark = pytest.mark.integration  # the real Git, which takes most of the time
 
 GOOD: Mapping[str, Content] = {"config/web.yaml": DEPLOYMENT, "app/main": "v1\n", "app/Dockerfile": "FROM scratch\n"}
+# the neighbour states objects of its own: one that two applications state is refused to the later
+BESIDE: Mapping[str, Content] = {**GOOD, "config/web.yaml": DEPLOYMENT.replace("{name: web}", "{name: beside}")}
 SERVICE = """\
 apiVersion: v1
 kind: Service
@@ -58,7 +60,7 @@ class Street(World):
 
     async def verdict(self, commit: str, name: str = "hostile") -> CandidateState:
         """The Candidate of a commit, when all has come to rest; the neighbour's push is rolled out by then."""
-        calm = self.neighbour.commit({**GOOD, "app/main": f"beside {commit}\n"})
+        calm = self.neighbour.commit({**BESIDE, "app/main": f"beside {commit}\n"})
         await self.settle()
         assert self.runs_of(self.neighbour_id) == f"beside {commit}\n"
         assert (await self.candidate(calm, self.neighbour_id)).verdict is Verdict.GREEN
@@ -151,7 +153,7 @@ async def test_a_submodule_is_named(street: Street) -> None:
 
 
 async def test_an_empty_repository_waits(street: Street) -> None:
-    street.neighbour.commit(GOOD)
+    street.neighbour.commit(BESIDE)
     await street.settle()
     assert street.runs_of(street.neighbour_id) == "v1\n"
     state = await street.source_state(street.hostile_id)
