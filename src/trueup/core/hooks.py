@@ -23,6 +23,7 @@ HELM_POLICY = "helm.sh/hook-delete-policy"
 HELM_WEIGHT = "helm.sh/hook-weight"
 RUN = "trueup.io/hook-run"  # which run of a hook an object is: phase, number of the attempt, Candidate
 SHARED = "trueup.io/shared"  # what several applications may state: a Namespace that is made for them
+GONE_BEFORE = "gone:"  # before the hash of a hook that a target saw end, and that something else has removed since
 SKIP = "Skip"
 
 

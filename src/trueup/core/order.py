@@ -34,6 +34,7 @@ class SyncSeen(Struct, frozen=True):
     judgements: Mapping[Ref, Judgement]
     hooks: Mapping[Ref, str] = {}
     hook_judgements: Mapping[Ref, Judgement] = {}
+    gone: frozenset[Ref] = frozenset()  # of them those that ended and were removed by somebody since
 
 
 class Make(Struct, frozen=True):
@@ -294,7 +295,8 @@ class _Hooks:
 
     def _create(self, when: When, hooks: tuple[Hook, ...]) -> Step:
         """What an earlier sync left goes first, where the policy says so."""
-        in_the_way = [h for h in hooks if h.object.ref in self._seen.hooks]
+        standing = self._seen.hooks.keys() - self._seen.gone
+        in_the_way = [h for h in hooks if h.object.ref in standing]
         replaced = [h for h in in_the_way if Removal.BEFORE in h.removal or self._of_this_attempt(h)]
         for hook in in_the_way:
             if hook not in replaced and hook.object.ref.kind in RUN_ONCE:

@@ -32,8 +32,9 @@ class Removing:
                 return await self._release(state)
             target = self._targets[state.target]
             plan = planner.ending(await target.read(id), Policy(), data=state.ending.data)
-            hooks, ends = await self._syncing.standing(state) if bundle.hooks else ({}, {})
-            step = order.end_step(bundle, state.ending.hooks, order.SyncSeen(plan, {}, hooks, ends))
+            seen = order.SyncSeen(plan, {})
+            seen = await self._syncing.with_hooks(state, seen) if bundle.hooks else seen
+            step = order.end_step(bundle, state.ending.hooks, seen)
             if await self._syncing.hooks(state, state.ending.hooks, bundle, step):
                 continue
             match step:

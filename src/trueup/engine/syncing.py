@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from trueup.core import events as ev
 from trueup.core import order
 from trueup.core.candidate import ApplicationState, Attempt, End
-from trueup.core.hooks import When, hook_of, hooks_of, key_of, run_of
-from trueup.core.model import Action, Bundle, Change, Judgement, Object, Ref
+from trueup.core.hooks import GONE_BEFORE, When, hook_of, hooks_of, key_of, run_of
+from trueup.core.model import Action, Bundle, Change, Judgement, Object
 from trueup.core.references import batches
 from trueup.engine.book import Book
 from trueup.engine.planning import Planning
@@ -81,19 +82,22 @@ class Syncing:
         judged = await target.judge(state.id) if plan.changes or hooked else ()
         if not hooked:
             return order.SyncSeen(plan, {j.ref: j for j in judged})
-        hooks, ends = await self.standing(state)
-        return order.SyncSeen(plan, {j.ref: j for j in judged}, hooks, ends)
+        return await self.with_hooks(state, order.SyncSeen(plan, {j.ref: j for j in judged}))
 
-    async def standing(self, state: ApplicationState) -> tuple[dict[Ref, str], dict[Ref, Judgement]]:
-        """The hook objects that stand, by the hash they were applied with, and how they are. Raises TargetDown."""
+    async def with_hooks(self, state: ApplicationState, seen: order.SyncSeen) -> order.SyncSeen:
+        """With the hook objects that stand, by the hash they were applied with, and how they are. Raises TargetDown."""
         target = self._targets[state.target]
         live = await target.read(hooks_of(state.id))
         if live.unread:  # unread is not gone
             first = live.unread[0]
             raise TargetDown(f"{first.what} could not be read ({first.reason}): hooks wait until it can")
-        hooks = {o.ref: o.hash.removeprefix(DRIFT) for o in live.objects}
-        ends = await target.judge(hooks_of(state.id)) if hooks else ()
-        return hooks, {j.ref: j for j in ends}
+        ends = await target.judge(hooks_of(state.id)) if live.objects else ()
+        return replace(
+            seen,
+            hooks={o.ref: o.hash.removeprefix(DRIFT).removeprefix(GONE_BEFORE) for o in live.objects},
+            hook_judgements={j.ref: j for j in ends},
+            gone=frozenset(o.ref for o in live.objects if o.hash.startswith(GONE_BEFORE)),
+        )
 
     # --- hooks -----------------------------------------------------------------------------------
 

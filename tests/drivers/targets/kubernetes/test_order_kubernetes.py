@@ -232,6 +232,25 @@ async def test_a_pod_that_takes_time_to_leave_is_waited_for_before_the_hook_is_m
         await admin.until(f"/api/v1/namespaces/{space}/configmaps/settings", lambda body: body["data"] == {"a": "two"})
 
 
+async def test_a_job_that_removes_itself_has_succeeded_all_the_same(
+    target: Kubernetes, admin: Admin, space: str, tmp_path: Path
+) -> None:
+    world = OrderWorld(tmp_path)
+    world.cluster = target
+    kubelet = Kubelet(admin, space)
+    given = files(space)
+    at = "config/migrate.yaml"
+    given[at] = given[at].replace("backoffLimit: 0", "backoffLimit: 0\n  ttlSecondsAfterFinished: 0")
+    async with world, kubelet.running():
+        world.push(given, "first")
+        await world.once(lambda: healthy(world))
+        assert not await admin.there(f"/apis/batch/v1/namespaces/{space}/jobs/migrate")
+        world.push({"config/settings.yaml": files(space, "two")["config/settings.yaml"]}, "second")
+        await admin.until(f"/api/v1/namespaces/{space}/configmaps/settings", lambda body: body["data"] == {"a": "two"})
+        assert kubelet.runs("migrate") == 2
+        assert not await world.facts(ev.SyncHeld)
+
+
 async def test_lost_after_every_event_of_a_sync_no_hook_runs_twice(
     opened: Callable[..., Any], admin: Admin, space: str, tmp_path: Path
 ) -> None:

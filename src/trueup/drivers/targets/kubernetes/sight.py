@@ -9,10 +9,13 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from trueup.core.health.live import is_judged
-from trueup.core.model import Json, Object
+from trueup.core.hooks import owner_of
+from trueup.core.model import Health, Json, Object
 from trueup.drivers.targets.kubernetes.moves import Moves
 from trueup.drivers.targets.kubernetes.records import Applied, Key, Records, key_of
 from trueup.drivers.targets.kubernetes.watching import GONE, Seen, seen
+
+ENDED = frozenset({Health.HEALTHY, Health.DEGRADED})  # of what runs once
 
 
 class Sight:
@@ -26,6 +29,7 @@ class Sight:
         self.notes: dict[Key, str] = {}
         self.busy: set[Key] = set()  # being applied: what is seen of them may be our own
         self._left: set[Key] = set()  # of them those that were told as gone meanwhile
+        self.ended: dict[Key, Seen] = {}  # hooks that were removed once they had ended: how they were last
         self._ours: set[Key] = set()  # being deleted by us
         self._leaving: dict[Key, Applied] = {}  # deleted by us, and not gone yet
         self._first: dict[Key, float] = {}  # when an object that says nothing yet was seen first
@@ -80,6 +84,8 @@ class Sight:
                 self._departed(key)
             return
         if now is GONE:
+            if owner_of(record.application) != record.application and before is not None and before.health in ENDED:
+                self.ended[key] = before
             if key in self.busy:
                 self._left.add(key)
             self._gone(record)
@@ -105,6 +111,7 @@ class Sight:
         """What a PATCH answered is the newest that is known; the watch will say the same, or more."""
         key = key_of(record.ref)
         self.drift.pop(key, None)
+        self.ended.pop(key, None)
         self._first.pop(key, None)
         now = self.seen.get(key)
         if now is None or now is GONE or now.version < record.version:
@@ -131,7 +138,7 @@ class Sight:
         key = key_of(record.ref)
         gone = self.seen.get(key) is GONE  # a watch was quicker than the answer
         self._ours.discard(key)
-        for held in (self.seen, self.drift, self.notes, self._first):
+        for held in (self.seen, self.drift, self.notes, self.ended, self._first):
             held.pop(key, None)
         if leaving is not None and not gone:
             self.seen[key], self._leaving[key] = seen(leaving, is_judged(*key[:2])), record

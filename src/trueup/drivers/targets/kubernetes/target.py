@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from trueup.core.hooks import GONE_BEFORE
 from trueup.core.kubeconfig import Access
 from trueup.core.model import DriftRules, Health, Judgement, Live, LiveObject, Object, Ref
 from trueup.drivers.targets.kubernetes.applying import Applying
@@ -116,9 +117,11 @@ class Kubernetes:
         for key in keys:
             record = self.records.applied[key]
             repairs = self._sight.repairs(record)
-            if repairs and self._sight.seen.get(key) is GONE:
+            gone = repairs and self._sight.seen.get(key) is GONE
+            if gone and key not in self._sight.ended:
                 continue
             shown = f"drift:{record.hash}" if repairs and key in self._sight.drift else record.hash
+            shown = f"{GONE_BEFORE}{record.hash}" if gone else shown
             held.append(LiveObject(record.ref, shown, bodies[key], record.uid, record.times))
         return Live(tuple(held), unread)
 
@@ -175,6 +178,8 @@ class Kubernetes:
     def _at_rest(self, key: Key) -> Judgement | None:
         """The judgement that needs no call; None when the pods have to be looked at, or something is to be kept."""
         record, now = self.records.applied[key], self._sight.seen.get(key, GONE)
+        if now is GONE:
+            now = self._sight.ended.get(key, GONE)
         ref = record.ref
         if now is GONE:
             return Judgement(ref, Health.MISSING, "not there")
