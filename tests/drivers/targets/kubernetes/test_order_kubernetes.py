@@ -269,11 +269,11 @@ async def test_lost_after_every_event_of_a_sync_no_hook_runs_twice(
                 async with asyncio.timeout(LIMIT_S):
                     done = await told
                 await world.stop()
-            if isinstance(done, ev.SyncHealthy):
+            if await world.facts(ev.SyncHealthy):  # it may have come before the stop
                 break
             lost += 1
             assert lost < 60, done
-    assert lost >= 8  # started, hooks started, created, ended, applied, …
+    assert lost >= 5  # started, hooks started, created, ended, applied, …
     assert (kubelet.runs("migrate"), kubelet.runs("smoke")) == (1, 1)
     assert len(await world.facts(ev.SyncStarted)) == 1
     for source in world.sources.values():
