@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-Dice = Callable[[str, str], str]  # method, target → "" to let it through, "429", "500", "410", "lost", "half"
+Dice = Callable[[str, str], str]  # method, target → "" to let it through, "429", "500", "410", "lost", "half", "hang"
 
 WORDS = {"429": "Too Many Requests", "500": "Internal Server Error", "410": "Gone"}
 
@@ -85,6 +85,9 @@ class Faulty:
             return
         if fault == "lost":
             return  # before the server heard of it
+        if fault == "hang":
+            await reader.read()  # until the other side has had enough
+            return
         kept = [line for line in lines if line and not line.lower().startswith(("connection:", "accept-encoding:"))]
         asked = "\r\n".join([first, *kept, "Connection: close", "", ""]).encode("latin-1") + body
         await self._relay(asked, writer, watch="watch=1" in target, half=fault == "half")

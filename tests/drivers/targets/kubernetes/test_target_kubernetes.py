@@ -174,6 +174,19 @@ async def test_a_field_that_does_not_exist_is_the_objects_fault(target: Kubernet
         await target.apply("typo", "c1", [config(space, "typo", labelz={})])
 
 
+async def test_what_cannot_be_put_back_is_not_the_objects_fault(target: Kubernetes, admin: Admin, space: str) -> None:
+    body = {
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": space},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    }  # fmt: skip
+    desired = make_object(body, Place("service.yaml", 2))
+    await target.apply("ports", "c1", [desired])
+    await admin.merge(path(space, "web", "services"), {"spec": {"ports": [{"port": 81, "protocol": "TCP"}]}})
+    await drift_of(target, "web")
+    with pytest.raises(TargetDown, match=r"service.yaml:2: service/web: .*this very object was taken before"):
+        await target.apply("ports", "c1", [desired])
+
+
 async def test_quota_is_the_worlds_fault(target: Kubernetes, admin: Admin, space: str) -> None:
     quota = {
         "apiVersion": "v1",

@@ -180,7 +180,15 @@ class Applying:
                 return await self._replace(call)
             if error.status == 409 and "resourceVersion" in body["metadata"]:
                 raise Raced from error
-            raise refused(object, error) from error
+            raise self._refused(object, resource, error) from error
+
+    def _refused(self, object: Object, resource: Resource, error: ApiError) -> ObjectInvalid | TargetDown:
+        """What was taken once from this very body is not at fault when it is to be put back."""
+        found = refused(object, error)
+        before = self._sight.records.applied.get(_at(object, resource))
+        if isinstance(found, ObjectInvalid) and before is not None and before.hash == object.hash:
+            return TargetDown(f"{found}; this very object was taken before: undo what somebody changed, or delete it")
+        return found
 
     async def _replace(self, call: Call) -> Json:
         """Delete and make anew what cannot be changed, as its annotation asks."""
