@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import orjson
 import pytest
 
+from cluster.control import free_port
+from trueup.core.kubeconfig import resolve
 from trueup.core.model import Judgement, Live, Object, Place
 from trueup.core.objects import make_object
 from trueup.drivers.targets.kubernetes.client import Unreachable
 from trueup.drivers.targets.kubernetes.many import Many
+from trueup.drivers.targets.kubernetes.target import Kubernetes, Settings
 from trueup.drivers.targets.memory import Memory
 from trueup.ports import ObjectInvalid, TargetDown
 
@@ -143,3 +148,24 @@ async def test_moves_of_all_are_told_in_one_order() -> None:
             if move.drift:
                 break
         assert told[-1] == ("us", "b deleted by hand") and ("eu", "") in told
+
+
+async def test_a_cluster_without_a_server_is_told_and_holds_up_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    user = {"name": "u", "user": {"token": "t"}}
+    given = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [user],
+        "clusters": [{"name": "k", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+    }  # fmt: skip
+    access = resolve([("/tmp/config", orjson.dumps(given))])
+    away = Kubernetes(Settings(access=access, environ={}, records=str(tmp_path / "r.db")))
+    made = Many({"away": away, "here": Cluster()}, default="here")
+    async with asyncio.timeout(5):
+        await made.start()
+        await made.apply("app", "c1", [config("a", "here")])
+        assert len((await made.read("app")).objects) == 1
+        with pytest.raises(TargetDown, match="cluster away: it was not reached yet"):
+            await made.apply("app", "c1", [config("b", "away")])
+        assert list(made.problems()) == ["away"]
+        await made.close()
