@@ -195,7 +195,7 @@ def test_variables_of_variables_do_not_grow_without_end() -> None:
     assert len(found.stages[0].image) <= LONGEST_VALUE
 
 
-def test_an_argument_says_which_value_it_has() -> None:
+def test_what_an_argument_goes_into_says_which_value_it_has() -> None:
     """buildah finds layers by their text: LABEL and ENV of another --build-arg were taken for the same."""
     text = """ARG PY=3.12
 FROM a
@@ -203,16 +203,34 @@ ARG PY
 ARG VERSION=dev OTHER="two words"
 ARG UNKNOWN
 LABEL v=$VERSION py=$PY
+ENV A='$VERSION' B=\\$VERSION \\
+    C=${VERSION:-x}/y
+COPY ["$OTHER", "/x"]
+ENV HOME=$HOME U=$UNKNOWN
+RUN echo $VERSION
 """
     found = read(text)
 
     def lines(**args: str) -> list[str]:
         return rewrite(text, found, {}, args).text.splitlines()
 
-    assert lines()[2:5] == ['ARG PY="3.12"', 'ARG VERSION=dev OTHER="two words"', "ARG UNKNOWN"]
-    one, two = lines(VERSION="1"), lines(VERSION="2")
-    assert one[3] != two[3] and one[:3] == two[:3]
-    assert one[3].endswith(' OTHER="two words"')
+    def mark(line: str) -> str:
+        return line[line.index("${TRUEUP_") :].partition("}")[0] + "}"
+
+    none, one, two = lines(), lines(VERSION="1"), lines(VERSION="2")
+    assert none[2:5] == ['ARG PY="3.12"', 'ARG VERSION=dev OTHER="two words"', "ARG UNKNOWN"] == one[2:5]
+    assert len({mark(each[5]) for each in (none, one, two, lines(UNKNOWN="1"))}) == 4
+    sign = mark(one[5])
+    assert one[5:10] == [
+        f"LABEL v=$VERSION{sign} py=$PY",
+        "ENV A='$VERSION' B=\\$VERSION \\",
+        f"    C=${{VERSION:-x}}{sign}/y",
+        f'COPY ["$OTHER{sign}", "/x"]',
+        f"ENV HOME=$HOME U=$UNKNOWN{sign}",
+    ]
+    assert one[10] == "RUN echo $VERSION", "the shell reads that one, and buildah counts its values in"
+    changed = text.replace("VERSION=dev", "VERSION=prod")
+    assert mark(rewrite(changed, read(changed), {}).text.splitlines()[5]) != mark(none[5])
     assert lines(PY="$(id)\n")[2] == lines(PY="$(id)\n")[2] != lines()[2]
     assert rewrite("ARG A='x $y'\nFROM a\nARG A\n", read("ARG A='x $y'\nFROM a\nARG A\n"), {}).text.splitlines()[2] == (
         'ARG A="x "'

@@ -86,11 +86,11 @@ class Dns:
             opened.pop_all()
 
     def _both(self, opened: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
-        """One port for both; `opened` closes them when either fails."""
+        """One port for both, where it is free to choose by what TCP leaves; `opened` closes them when either fails."""
         try:
-            udp = opened.enter_context(self._open(self.address, self.port, socket.SOCK_DGRAM))
-            self.port = udp.getsockname()[1]
-            return udp, opened.enter_context(self._open(self.address, self.port, socket.SOCK_STREAM))
+            tcp = opened.enter_context(self._open(self.address, self.port, socket.SOCK_STREAM))
+            self.port = tcp.getsockname()[1]
+            return opened.enter_context(self._open(self.address, self.port, socket.SOCK_DGRAM)), tcp
         except OSError as error:
             raise DnsError(
                 f"names cannot be answered at {self.address}:{self.port}: {error.strerror}; "

@@ -53,6 +53,8 @@ PLATFORM_ARGS = {
 _DIRECTIVE = re.compile(r"#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*\Z")
 _HEREDOC = re.compile(r"(?<![<\w])(\d*)<<(-?)(['\"]?)([A-Za-z_][A-Za-z0-9_.]*)\3(?![<])")
 _FLAG = re.compile(r"--([a-z][a-z-]*)(?:=((?:\"[^\"]*\"|'[^']*'|\\.|\S)*))?(?:\s+|\Z)")
+# instructions whose variables are expanded. Source: Dockerfile reference, "Environment replacement"
+EXPANDED = frozenset({"ADD", "COPY", "ENV", "EXPOSE", "LABEL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"})
 _VARIABLE = re.compile(r"\\\$|\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(?:(:?[-+])([^}]*))?\})")
 
 
@@ -249,6 +251,12 @@ def _arg(rest: str, known: Mapping[str, str], args: Mapping[str, str]) -> dict[s
     return found
 
 
+def _declared(rest: str, known: Mapping[str, str], args: Mapping[str, str]) -> dict[str, str]:
+    """Every name that an ARG of a stage declares, with its value; one that nobody gave a value is empty."""
+    names = [word.partition("=")[0] for word in _words(rest)]
+    return {**{name: known.get(name, "") for name in names}, **_arg(rest, known, args)}
+
+
 def expand(text: str, known: Mapping[str, str]) -> str:
     """Variables as a Dockerfile has them: $X, ${X}, ${X:-default}, ${X:+other}; unknown is empty.
 
@@ -425,38 +433,61 @@ def rewrite(
     """The same Dockerfile with its outside images named as in `images`, and heredocs in a form that buildah 1.28
     reads (its own support came in 1.33). Raises DockerfileInvalid for the few heredocs that cannot be told.
 
-    `args` are the build's own: each ARG says which value it has, since buildah finds layers again by an instruction's
-    text, and took LABEL and ENV with a variable from the build before."""
+    `args` are the build's own. buildah 1.28 finds layers again by an instruction's text and would take LABEL, ENV and
+    their like with an ARG's variable from a build with another value of it: behind the first such variable stands one
+    more, never set, whose name follows from the values (exit: a buildah that counts the values in)."""
     lines = text.removeprefix("\ufeff").splitlines()
     files: list[tuple[str, bytes]] = []
     outer = _outer(dockerfile, args or {})
     for stage in dockerfile.stages:
         shell = ["/bin/sh", "-c"]
+        values: dict[str, str] = {}
         for instruction in stage.instructions:
             if instruction.word == "SHELL":
                 shell = [str(word) for word in json.loads(instruction.rest)]
+            old = "\n".join(lines[instruction.line - 1 : instruction.end])
             if instruction.word == "ARG":
-                new = _argument(instruction, outer, args or {})
+                values.update(_declared(instruction.rest, {**PLATFORM_ARGS, **outer, **values}, args or {}))
+                new = _argument(instruction, outer)
             else:
                 new = _rewritten(instruction, stage, dockerfile, images, shell, files)
-            if new is not None:
-                blank = [""] * (instruction.end - instruction.line)
-                lines[instruction.line - 1 : instruction.end] = [new, *blank]
+            if instruction.word in EXPANDED and not instruction.heredocs and values:
+                new = _marked(new or old, values)
+            if new is not None and new != old:
+                blank = [""] * (instruction.end - instruction.line - new.count("\n"))
+                lines[instruction.line - 1 : instruction.end] = [*new.split("\n"), *blank]
     return Rewritten("\n".join(lines) + "\n", tuple(files))
 
 
-def _argument(instruction: Instruction, outer: Mapping[str, str], args: Mapping[str, str]) -> str | None:
-    """`ARG X` with a default that differs when its value does; one that --build-arg overrides is a mere mark."""
+def _marked(text: str, values: Mapping[str, str]) -> str:
+    """The instruction with `${TRUEUP_…}` behind the first variable of an ARG that is expanded."""
+    for found in _VARIABLE.finditer(text):
+        name = found[1] or found[2]
+        if name in values and not _single_quoted(text[: found.start()]):
+            told = json.dumps(sorted(values.items())).encode()
+            return f"{text[: found.end()]}${{TRUEUP_{hashlib.sha256(told).hexdigest()[:16]}}}{text[found.end() :]}"
+    return text
+
+
+def _single_quoted(before: str) -> bool:
+    """Whether what follows stands between single quotes, where nothing is expanded."""
+    quote = ""
+    for found in re.finditer(r"\\.|['\"]", before):
+        if found[0] in ("'", '"') and quote in ("", found[0]):
+            quote = "" if quote else found[0]
+    return quote == "'"
+
+
+def _argument(instruction: Instruction, outer: Mapping[str, str]) -> str | None:
+    """`ARG X` with the value that an ARG before the first FROM gave it."""
     words: list[str] = []
     for word in _words(instruction.rest):
         name, given, default = word.partition("=")
-        if name in args:
-            words.append(f"{name}={hashlib.sha256(args[name].encode(errors='surrogateescape')).hexdigest()[:16]}")
-        elif not given and name in outer and outer[name].isprintable():
+        if not given and name in outer and outer[name].isprintable():
             words.append(f"{name}={_quoted(outer[name])}")
         else:
             words.append(f"{name}={_quoted(default, keep='$')}" if given else name)
-    changed = any(name.partition("=")[0] in {**args, **outer} for name in words)
+    changed = any(name.partition("=")[0] in outer for name in words)
     return f"ARG {' '.join(words)}" if changed else None
 
 

@@ -391,13 +391,14 @@ async def test_cancelling_ends_what_the_build_started(
     buildah: Buildah, layout: Layout, storage: str, workspace: Path
 ) -> None:
     said = Said()
+    long_s = 100_000 + os.getpid()  # nobody else's sleep
     building = asyncio.ensure_future(
-        buildah.build(asked(workspace, "FROM docker.io/library/tiny:1\nRUN echo up && sleep 4242\n"), said)
+        buildah.build(asked(workspace, f"FROM docker.io/library/tiny:1\nRUN echo up && sleep {long_s}\n"), said)
     )
 
     async def until(wanted: bool) -> None:
         while True:
-            if (_processes("sleep\x004242") > 0) is wanted:
+            if (_processes(f"sleep\x00{long_s}") > 0) is wanted:
                 return
             await asyncio.sleep(0.02)
 
