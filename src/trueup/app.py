@@ -98,6 +98,7 @@ from trueup.store.state import State, open_state, vault_key
 Work = Callable[[], Coroutine[Any, Any, None]]
 SHIMS = Path(__file__).parent / "shims"
 HOST = Way()
+RIGHTS_S = 10.0
 OWN = "TRUEUP_"  # secrets with this prefix are Trueup's own and never reach a pipeline
 SOPS = "SOPS_"  # nor do keys: what a repository holds sealed is sealed for its pipelines too
 
@@ -327,11 +328,17 @@ class App:
         self._verbs = Verbs(loop, self.stopped.set)
 
     async def run(self) -> None:
-        """Until `stopped` is set or the task is cancelled. What runs on the target goes on."""
+        """Until `stopped` is set or the task is cancelled. What runs on the target goes on.
+
+        The remotes are asked for the right to push before anything is deployed; one that hangs is waited for no longer
+        than RIGHTS_S, and told when it has answered."""
         async with asyncio.TaskGroup() as tasks:
+            await self.loop.register()
+            asking = tasks.create_task(self.rights())
+            await asyncio.wait([asking], timeout=RIGHTS_S)
             running: list[asyncio.Task[None]] = [tasks.create_task(work()) for work in (self.loop.run, *self.beside)]
             await self.stopped.wait()
-            for task in running:
+            for task in (asking, *running):
                 task.cancel()
 
     async def perform(self, request: Request, by: Principal) -> Reply:
@@ -354,7 +361,7 @@ class App:
                 yield line
 
     async def rights(self) -> None:
-        """Ask once whether we may push, before the first deployment needs it."""
+        """Ask once whether we may push."""
         for id, watched in self.loop.parts.watched.items():
             with contextlib.suppress(SourceError):
                 refused = await self.loop.parts.sources[id].may_push(watched.branch)
@@ -416,7 +423,6 @@ async def open_app(options: Options, say: Callable[[str], None]) -> AsyncIterato
         app.beside = [
             Teller(app.loop.book, states, notify, options.environment).run,
             Tidy(app.loop.book, state.records, state.records, house).run,
-            app.rights,
         ]
         if options.webhook:
             hooks = [s[f"{OWN}WEBHOOK_SECRET"] for s in secrets.values() if f"{OWN}WEBHOOK_SECRET" in s]

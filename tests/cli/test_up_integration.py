@@ -128,3 +128,17 @@ def test_a_loop_is_asked_paused_resumed_ended_and_removed(remote: Path, trueup: 
     assert (tmp_path / "state/ledger.db").exists()
     assert trueup("down", "--data", "--yes").returncode == 0
     assert not (tmp_path / "state").exists()
+
+
+def test_the_right_to_push_is_asked_before_anything_is_deployed(remote: Path, trueup: Trueup, tmp_path: Path) -> None:
+    work = tmp_path / "work"  # its branch is checked out: git refuses pushes to it
+
+    def kinds() -> list[str]:
+        said = trueup("ledger", "export").stdout.splitlines()
+        events = sorted((json.loads(line) for line in said if line), key=lambda event: event["time"])
+        return [event["fact"]["kind"] for event in events]
+
+    with up(work, tmp_path / "out"):
+        until("a healthy application", lambda: "application.sync_healthy" in kinds())
+        told = kinds()
+    assert told.index("source.rights") < told.index("application.sync_started")

@@ -2,7 +2,7 @@
 
 A field that somebody else holds is no longer stated; one that only we hold is stated with its live value until somebody
 takes it. So nothing is given up before it has another holder, and a first apply states everything. Pure.
-Source: Kubernetes "Server-Side Apply", "Transferring ownership"; docs/decisions/0005.
+Source: Kubernetes "Server-Side Apply", "Transferring ownership"; docs/decisions/0008.
 """
 
 from __future__ import annotations

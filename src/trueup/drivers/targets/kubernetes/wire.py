@@ -1,6 +1,6 @@
 """Requests to one server over kept connections: HTTP/1.1 with as little work for each as there can be.
 
-Knows nothing of Kubernetes, follows no redirect, speaks to no proxy; see docs/decisions/0006.
+Knows nothing of Kubernetes, follows no redirect, speaks to no proxy; see docs/decisions/0009.
 Source: RFC 9112 (message framing: Content-Length, chunked, until the connection closes).
 """
 
