@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -412,13 +414,36 @@ async def test_cancelling_ends_what_the_build_started(
     assert left.text.strip() == ""
 
 
+async def test_a_buildah_that_is_killed_leaves_nothing_of_its_build_running(
+    buildah: Buildah, layout: Layout, storage: str, workspace: Path
+) -> None:
+    long_s = 200_000 + os.getpid()
+    text = f"FROM docker.io/library/tiny:1\nRUN echo up && sleep {long_s}\n"
+    building = asyncio.ensure_future(buildah.build(asked(workspace, text), Said()))
+
+    async def until(count: int) -> None:
+        while _processes(f"sleep\x00{long_s}") != count:  # noqa: ASYNC110 - other processes' doing
+            await asyncio.sleep(0.02)
+
+    await asyncio.wait_for(until(1), 30)
+    for pid in _pids(f"buildah\x00--root\x00{storage}/root"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with pytest.raises((BuildFailed, BuilderDown)):
+        await asyncio.wait_for(building, 60)
+    await asyncio.wait_for(until(0), 30)
+
+
 def _processes(words: str) -> int:
-    found = 0
+    return len(_pids(words))
+
+
+def _pids(words: str) -> list[int]:
+    found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found += words in path.read_text(errors="replace")
-        except OSError:
-            continue
+        with contextlib.suppress(OSError):
+            if words in path.read_text(errors="replace"):
+                found.append(int(path.parent.name))
     return found
 
 

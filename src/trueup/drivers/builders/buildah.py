@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -243,9 +244,11 @@ class Buildah:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _release(self, folders: Sequence[Path]) -> None:
-        """Remove the folders of builds that did not end well, and the containers that buildah left for them: one that
-        is ended before it can listen to signals tidies nothing up. A container tells its build by what it mounts."""
+        """End what still runs of builds that did not end well, remove their folders, and the containers that buildah
+        left for them: one that is ended before it can listen to signals tidies nothing up. A container and a process
+        tell their build by what they mount."""
         if folders:
+            await asyncio.to_thread(_kill_inside, folders)
             root = await self._tools.storage_root()
             for container in await asyncio.to_thread(_left, root, folders):
                 await self._tools.buildah("rm", container)
@@ -423,6 +426,18 @@ def _abandoned(home: Path) -> list[Path]:
     """Folders of builds whose process was killed; there may be secrets in them."""
     pids = {folder: folder.name.partition("-")[0] for folder in home.iterdir()}
     return [folder for folder, pid in pids.items() if not (pid.isdigit() and Path(f"/proc/{pid}").exists())]
+
+
+def _kill_inside(folders: Sequence[Path]) -> None:
+    """SIGKILL to the processes in mount namespaces of their own that see something of these folders."""
+    ours = os.readlink("/proc/self/ns/mnt")
+    marks = [f"/contexts/{folder.name}/" for folder in folders]
+    for at in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(at / "ns/mnt") != ours:
+                mounts = (at / "mountinfo").read_text(errors="replace")
+                if any(mark in mounts for mark in marks):
+                    os.kill(int(at.name), signal.SIGKILL)
 
 
 def _left(root: Path, folders: Sequence[Path]) -> list[str]:
