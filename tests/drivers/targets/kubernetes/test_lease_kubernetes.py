@@ -49,13 +49,13 @@ async def second(control: Control, space: str, records: Path) -> AsyncIterator[a
         await process.wait()
 
 
-async def said(process: asyncio.subprocess.Process, words: str) -> str:
+async def said(process: asyncio.subprocess.Process, words: str, more: str = "") -> str:
     assert process.stdout is not None
     async with asyncio.timeout(LIMIT_S):
         while line := (await process.stdout.readline()).decode():
-            if line.startswith(words):
+            if line.startswith(words) and more in line:
                 return line
-    raise AssertionError(f"it never said {words!r}")
+    raise AssertionError(f"it never said {words!r} with {more!r}")
 
 
 async def takes_over(target: Kubernetes, space: str) -> int:
@@ -86,8 +86,9 @@ async def test_one_frozen_past_its_lease_acts_no_more_once_thawed(
             assert await takes_over(target, space) > 0
             version = (await admin.get(path))["metadata"]["resourceVersion"]
             os.kill(other.pid, signal.SIGCONT)
-            told = await said(other, "held off")
-            assert target.lease is not None and target.lease.identity in told
+            assert target.lease is not None
+            assert "has not been asked" not in await said(other, "held off")
+            await said(other, "held off", target.lease.identity)
             assert target.lease.left_s() > CALL_S
             writes = await written_since(admin, space, version)
             assert writes.count("second") <= 1  # the request in flight

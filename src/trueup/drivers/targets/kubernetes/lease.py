@@ -114,6 +114,7 @@ class Lease:
         written = await self._write(body, self.identity)
         if written:
             self._until, self.holder = begun + self._duration_s, self.identity
+            self._problem = f"its Lease {self._home}/{NAME} was not renewed in time; it is asked for again"
         return written
 
     def _free(self, spec: Json, begun: float) -> bool:
