@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.build import NotBuilt
+from cluster.demo import CARRIED
 from cluster.node import ready_to_build
 from trueup.demo.command import run
 
@@ -29,7 +30,9 @@ async def test_the_whole_play_on_kubernetes_ends_well_and_leaves_nothing() -> No
     assert ended.code == 0, said
     assert [f"Act {n}:" in said for n in (1, 2, 3, 4)] == [True] * 4
     assert "undone by a commit" in said and "spec.replicas by kubectl-edit" in said
-    sent, answered = re.search(r"sent ([\d,]+), answered ([\d,]+), lost 0;", said).groups()  # type: ignore[union-attr]
-    assert sent == answered != "0"
+    found = re.search(r"sent ([\d,]+), answered ([\d,]+), lost", said)
+    assert found is not None
+    sent, answered = (int(number.replace(",", "")) for number in found.groups())
+    assert 0 < sent * CARRIED <= answered
     folder = re.search(r"an empty remote: (\S+)/python-app\.git", said)
     assert folder is not None and not Path(folder[1]).exists()

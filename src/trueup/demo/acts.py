@@ -33,6 +33,7 @@ class Scene(Struct, frozen=True):
     loop: Loop
     traffic: Traffic
     tell: Telling
+    carried: float = 1.0  # the share of requests that the network in front answers for: all of them, where it is ours
 
 
 # --- act 1 and 2: a good push --------------------------------------------------------------------

@@ -102,10 +102,16 @@ async def perform(scene: Scene, title: str, act: Callable[[Scene], Awaitable[str
     began_s, before = scene.tell.elapsed_s(), scene.traffic.count()
     outcome = await act(scene)
     seen = scene.traffic.count().since(before)
-    if seen.lost:
+    if _too_few(scene, seen.sent - seen.lost, seen.sent):
         raise Failed(f"{title}: {counted(seen)}: {'; '.join(scene.traffic.reasons())}")
-    scene.tell.say(counted(seen))
+    scene.tell.say(
+        f"{counted(seen)}{': ' if seen.lost else ''}{'; '.join(scene.traffic.reasons()) if seen.lost else ''}"
+    )
     return Done(title, outcome, began_s, scene.tell.elapsed_s() - began_s, seen)
+
+
+def _too_few(scene: Scene, answered: int, sent: int) -> bool:
+    return answered < sent * scene.carried
 
 
 async def sum_up(scene: Scene, done: list[Done]) -> None:
@@ -124,7 +130,7 @@ async def sum_up(scene: Scene, done: list[Done]) -> None:
     tell.act("Requests")
     tell.lines([f"  sent {total.sent:,}, answered {total.answered:,}, lost {total.lost:,}; "
                 f"99 of 100 answered within {scene.traffic.p99_ms():.0f} ms"])  # fmt: skip
-    if total.lost or total.answered != total.sent:
+    if _too_few(scene, total.answered, total.sent):
         raise Failed(f"{counted(total)}: {'; '.join(scene.traffic.reasons())}")
 
 

@@ -192,6 +192,10 @@ async def healthy(world: OrderWorld) -> bool:
     return app.current is not None and app.current.phase is Phase.HEALTHY
 
 
+async def gone(admin: Admin, path: str) -> bool:
+    return not await admin.there(path)
+
+
 async def told(world: OrderWorld, kind: type[ev.Fact]) -> bool:
     return bool(await world.facts(kind))
 
@@ -240,11 +244,11 @@ async def test_a_job_that_removes_itself_has_succeeded_all_the_same(
     kubelet = Kubelet(admin, space)
     given = files(space)
     at = "config/migrate.yaml"
-    given[at] = given[at].replace("backoffLimit: 0", "backoffLimit: 0\n  ttlSecondsAfterFinished: 0")
+    given[at] = given[at].replace("backoffLimit: 0", "backoffLimit: 0\n  ttlSecondsAfterFinished: 1")
     async with world, kubelet.running():
         world.push(given, "first")
         await world.once(lambda: healthy(world))
-        assert not await admin.there(f"/apis/batch/v1/namespaces/{space}/jobs/migrate")
+        await world.once(lambda: gone(admin, f"/apis/batch/v1/namespaces/{space}/jobs/migrate"))
         world.push({"config/settings.yaml": files(space, "two")["config/settings.yaml"]}, "second")
         await admin.until(f"/api/v1/namespaces/{space}/configmaps/settings", lambda body: body["data"] == {"a": "two"})
         assert kubelet.runs("migrate") == 2
